@@ -1,0 +1,139 @@
+"""Every setting, read once from the environment at the entry point and passed on as one frozen object.
+
+The README's table is made from this file (``ls-active settings --markdown``) and a test holds the two together.
+"""
+
+import secrets
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from backend.errors import UserError
+
+
+class Settings(BaseSettings):
+    """One field for each environment variable, in capital letters; a ``.env`` file in the working folder is read too."""
+
+    model_config = SettingsConfigDict(frozen=True, env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    label_studio_url: AnyHttpUrl = Field(
+        AnyHttpUrl("http://localhost:8080"), description="Label Studio's address as this program reaches it."
+    )
+    label_studio_api_key: SecretStr = Field(
+        SecretStr(""),
+        description="A personal access token (or a legacy token, where they are enabled). Needed to read annotations and "
+        "to publish the queue.",
+    )
+    label_studio_timeout_s: float = Field(120, gt=0, description="Seconds that one call to Label Studio may take.")
+
+    host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0` in a container.")
+    port: int = Field(9090, ge=1, le=65535, description="Port to listen on.")
+    basic_auth_user: str = Field("", description="User of HTTP Basic on `/predict`, `/setup` and the API; empty: none.")
+    basic_auth_password: SecretStr = Field(SecretStr(""), description="Password of HTTP Basic.")
+    webhook_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Secret that the webhook must carry. Empty: made at the first start and kept in the data folder.",
+    )
+
+    data_dir: Path = Field(Path("data"), description="Folder for database, versions and caches: the one volume.")
+    database_url: str = Field("", description="SQLAlchemy URL. Empty: SQLite in the data folder.")
+    storage_url: str = Field(
+        "", description="Where versions are stored: a folder or an fsspec URL (`s3://…`, `gs://…`). Empty: data folder."
+    )
+
+    base_model: str = Field(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        description="Encoder: a hub name, a folder, or the name of an installed package that carries one.",
+    )
+    base_model_revision: str = Field("", description="Revision of a hub model. Empty: the newest.")
+    text_prefix: str = Field("", description="Put before every text, for models that want it (e5: `query: `).")
+    max_tokens: int = Field(256, ge=8, le=8192, description="Tokens read of each text; the rest is cut off.")
+    batch_tokens: int = Field(4096, ge=64, description="Tokens (padding counted) in one forward pass.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where models run; `auto` takes a GPU if any.")
+    threads: int = Field(0, ge=0, description="CPU threads for each process; 0: one for each core.")
+
+    retrain_after_labels: int = Field(20, ge=1, description="New labels that start a training.")
+    retrain_after_seconds: float = Field(
+        90, gt=0, description="Seconds of quiet that start a training when there are `RETRAIN_MIN_LABELS` new labels."
+    )
+    retrain_min_labels: int = Field(5, ge=1, description="New labels that a training after quiet needs.")
+    train_steps: int = Field(200, ge=1, description="Updates of one LoRA training.")
+    train_batch_size: int = Field(16, ge=1, description="Examples in one update; halved when memory runs out.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the adapter.")
+    lora_rank: int = Field(8, ge=1, description="Rank of the LoRA adapter; alpha is twice that.")
+    seed: int = Field(0, ge=0, description="Seed of training and of all random choices.")
+
+    strategy: str = Field("auto", description="How the next tasks are chosen.")
+    audit_share: float = Field(
+        0.1, ge=0, le=0.5, description="Share of tasks kept for measuring: labelled in random order, never trained on."
+    )
+    window: int = Field(500, ge=10, le=5000, description="Tasks published to Label Studio at a time, best first.")
+    fast_top: int = Field(8, ge=1, le=100, description="Tasks at the top that are re-sorted after each annotation.")
+    pool_candidates: int = Field(
+        10_000, ge=100, description="Tasks that a new version scores; larger pools are cut by a cheap score first."
+    )
+    reconcile_seconds: float = Field(60, gt=0, description="Seconds between two comparisons with Label Studio.")
+
+    max_body_mb: int = Field(64, ge=1, description="Largest request body.")
+    max_tasks: int = Field(10_000, ge=1, description="Tasks in one `/predict` call.")
+    max_text_chars: int = Field(1_000_000, ge=1, description="Characters in one text.")
+    max_waiting: int = Field(8, ge=1, description="Predictions that may wait for the model before 503 is answered.")
+    versions_in_memory: int = Field(4, ge=1, description="Versions kept loaded, over all projects.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lines below it are dropped.")
+
+    @property
+    def studio_url(self) -> str:
+        """Label Studio's address without a slash at the end."""
+        return str(self.label_studio_url).rstrip("/")
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the registry."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'registry.sqlite'}"
+
+    @property
+    def jobs_database(self) -> str:
+        """SQLAlchemy URL of the job engine: PostgreSQL is shared with the registry, SQLite has a file of its own."""
+        if self.database_url and not self.database_url.startswith("sqlite"):
+            return self.database_url
+        return f"sqlite:///{self.data_dir.resolve() / 'jobs.sqlite'}"
+
+    @property
+    def storage(self) -> str:
+        """Folder or URL that holds the versions."""
+        return self.storage_url or str(self.data_dir.resolve() / "versions")
+
+    @cached_property
+    def webhook_token(self) -> str:
+        """The webhook's secret: the setting, or one made once for this data folder (file mode 0600)."""
+        if self.webhook_secret.get_secret_value():
+            return self.webhook_secret.get_secret_value()
+        path = self.data_dir / "webhook.secret"
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(path, "x", opener=_private) as file:
+                file.write(secrets.token_urlsafe(32))
+        except FileExistsError:
+            pass
+        return path.read_text().strip()
+
+
+def _private(path: str, flags: int) -> int:
+    import os
+
+    return os.open(path, flags, 0o600)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings of this process; ``overrides`` are command-line flags and win over the environment.
+
+    Raises UserError that names each variable with a bad value.
+    """
+    try:
+        return Settings(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        raise UserError(f"Bad setting: {problems}.", "Correct it in the environment or in .env.") from None

@@ -1,0 +1,65 @@
+"""Log lines and metrics. JSON lines on stderr; secrets never reach them."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+SECRET_WORDS = ("token", "password", "secret", "authorization", "api_key", "access_key")
+
+REQUESTS = Counter("ls_active_requests_total", "Requests answered.", ["route", "status"])
+REQUEST_SECONDS = Histogram(
+    "ls_active_request_seconds", "Seconds from request to answer.", ["route"],
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 100),
+)  # fmt: skip
+PREDICTED = Counter("ls_active_predicted_tasks_total", "Tasks predicted.")
+EVENTS = Counter("ls_active_events_total", "Webhook events received.", ["action"])
+LABELS = Gauge("ls_active_labels", "Labelled tasks of a project.", ["project"])
+AUDIT_ACCURACY = Gauge("ls_active_audit_accuracy", "Accuracy of the active version on held-out tasks.", ["project"])
+
+
+def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key in event:
+        if any(word in key.lower() for word in SECRET_WORDS):
+            event[key] = "[redacted]"
+    return event
+
+
+def configure_logging(level: str) -> None:
+    """JSON lines on stderr for our own loggers and for the standard library's, at ``level`` and above."""
+    number = logging.getLevelName(level.upper())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _redact,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(ensure_ascii=False),
+            ],
+        )
+    )
+    logging.root.handlers[:] = [handler]
+    logging.root.setLevel(number)
+    for noisy in ("httpx", "httpcore", "urllib3", "filelock", "huggingface_hub"):
+        logging.getLogger(noisy).setLevel(max(number, logging.WARNING))
+
+
+def logger(name: str) -> Any:
+    """A bound structlog logger with ``part`` set to ``name``."""
+    return structlog.get_logger().bind(part=name)
