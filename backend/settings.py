@@ -15,7 +15,7 @@ from backend.errors import UserError
 
 
 class Settings(BaseSettings):
-    """One field for each environment variable, in capital letters; a ``.env`` file in the working folder is read too."""
+    """One field for each environment variable, in capital letters; a ``.env`` file is read too."""
 
     model_config = SettingsConfigDict(frozen=True, env_file=".env", extra="ignore", env_ignore_empty=True)
 
@@ -24,8 +24,8 @@ class Settings(BaseSettings):
     )
     label_studio_api_key: SecretStr = Field(
         SecretStr(""),
-        description="A personal access token (or a legacy token, where they are enabled). Needed to read annotations and "
-        "to publish the queue.",
+        description="A personal access token (or a legacy token, where they are enabled); reads annotations and "
+        "publishes the queue.",
     )
     label_studio_timeout_s: float = Field(120, gt=0, description="Seconds that one call to Label Studio may take.")
 

@@ -1,0 +1,44 @@
+"""One engine for SQLite and PostgreSQL."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from backend.registry.migrations import migrate
+
+
+def open_database(url: str) -> sa.Engine:
+    """A migrated engine.
+
+    SQLite runs in WAL mode, so that readers never wait for the worker's writes, and takes its write lock when a
+    transaction begins: two processes that read and then write cannot dead-lock.
+    """
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        engine = sa.create_engine(parsed, pool_pre_ping=True)
+    else:
+        if parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(parsed, connect_args={"timeout": 30})
+        sa.event.listen(engine, "connect", _on_connect)
+        sa.event.listen(engine, "begin", _on_begin)
+    migrate(engine)
+    return engine
+
+
+def _on_connect(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _on_begin(db: sa.Connection) -> None:
+    read_only = db.get_execution_options().get("read_only", False)
+    db.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def now() -> float:
+    """Unix time in seconds."""
+    return time.time()

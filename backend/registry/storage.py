@@ -1,0 +1,66 @@
+"""Versions as immutable directories: in a folder, or behind fsspec (``s3://``, ``gs://``) with a local copy.
+
+A version is written once, whole, and never changed; a key that exists is not written again.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+class Storage:
+    """Directories by key (``project/snapshot``). ``cache`` holds local copies of remote ones and may be deleted."""
+
+    def __init__(self, url: str, cache: Path) -> None:
+        self._url = url.rstrip("/")
+        self._remote = "://" in url and not url.startswith("file://")
+        self._root = cache if self._remote else Path(url.removeprefix("file://"))
+
+    def has(self, key: str) -> bool:
+        """Whether a whole directory of this key is stored."""
+        if (self._root / key / "version.json").is_file():
+            return True
+        return self._remote and bool(self._files().exists(f"{self._url}/{key}/version.json"))
+
+    def put(self, directory: Path, key: str) -> None:
+        """Store ``directory`` under ``key`` and take it away; nothing happens where the key exists already."""
+        if self.has(key):
+            shutil.rmtree(directory, ignore_errors=True)
+            return
+        if self._remote:
+            # version.json last: its presence says that the rest is there
+            files = sorted(directory.iterdir(), key=lambda f: f.name == "version.json")
+            for file in files:
+                self._files().put(str(file), f"{self._url}/{key}/{file.name}")
+        target = self._root / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.move(directory, target)
+
+    def get(self, key: str) -> Path:
+        """A local folder with the stored directory. Raises FileNotFoundError where there is none."""
+        target = self._root / key
+        if (target / "version.json").is_file():
+            return target
+        if not self.has(key):
+            raise FileNotFoundError(f"no version is stored under {key!r}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=target.parent))
+        self._files().get(f"{self._url}/{key}/", str(scratch), recursive=True)
+        try:
+            os.rename(scratch, target)
+        except OSError:  # somebody else was faster
+            shutil.rmtree(scratch, ignore_errors=True)
+        return target
+
+    def delete(self, key: str) -> None:
+        """Delete a directory and its copies."""
+        shutil.rmtree(self._root / key, ignore_errors=True)
+        if self._remote and self._files().exists(f"{self._url}/{key}"):
+            self._files().rm(f"{self._url}/{key}", recursive=True)
+
+    def _files(self):  # type: ignore[no-untyped-def]  # fsspec has no types
+        import fsspec
+
+        return fsspec.core.url_to_fs(self._url)[0]

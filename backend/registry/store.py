@@ -1,0 +1,245 @@
+"""Reads and writes of the registry, split by noun: this module holds projects, the mirror and events."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from backend.problems.schema import Schema
+from backend.registry.database import now, open_database
+from backend.registry.records import Annotation, Event, Project
+
+_UPSERT_ANNOTATION = sa.text(
+    """INSERT INTO annotations
+       (project, annotation_id, task_id, annotator, result, cancelled, updated_at, shown, changed, changed_at)
+       VALUES (:project, :annotation_id, :task_id, :annotator, :result, :cancelled, :updated_at, :shown, :changed, :at)
+       ON CONFLICT (project, annotation_id) DO UPDATE SET
+         task_id = excluded.task_id, annotator = excluded.annotator, result = excluded.result,
+         cancelled = excluded.cancelled, updated_at = excluded.updated_at,
+         shown = COALESCE(excluded.shown, annotations.shown),
+         changed = excluded.changed, changed_at = excluded.changed_at
+       WHERE excluded.updated_at >= annotations.updated_at
+         AND (excluded.result <> annotations.result OR excluded.cancelled <> annotations.cancelled)"""
+)
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+class Registry:
+    """The database behind one engine; safe to share between threads, and between processes by URL."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = open_database(url)
+        self._reading = self.engine.execution_options(read_only=True)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    def rows(self, sql: str, **values: Any) -> list[sa.RowMapping]:
+        """All rows of a SELECT."""
+        with self._reading.begin() as db:
+            return list(db.execute(sa.text(sql), values).mappings())
+
+    def row(self, sql: str, **values: Any) -> sa.RowMapping | None:
+        """The first row of a SELECT, or None."""
+        with self._reading.begin() as db:
+            return db.execute(sa.text(sql), values).mappings().first()
+
+    def write(self, sql: str, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> int:
+        """Execute one statement, for each of ``values`` where a list is given; the number of rows changed."""
+        if not values:
+            return 0
+        with self.engine.begin() as db:
+            return int(db.execute(sa.text(sql), values).rowcount)
+
+    # ------------------------------------------------------------------------------------------------- projects
+    def project(self, key: str) -> Project | None:
+        """The project with this key."""
+        row = self.row("SELECT * FROM projects WHERE key = :key", key=key)
+        return _project(row) if row else None
+
+    def projects(self) -> list[Project]:
+        """All projects, oldest first."""
+        return [_project(row) for row in self.rows("SELECT * FROM projects ORDER BY seen_at")]
+
+    def newest_project(self, project_id: int) -> Project | None:
+        """The project that Label Studio means by this number now: numbers are given out again."""
+        row = self.row("SELECT * FROM projects WHERE id = :id ORDER BY seen_at DESC, key DESC", id=project_id)
+        return _project(row) if row else None
+
+    def save_project(
+        self, key: str, project_id: int, title: str, label_config: str, schema: Schema | None, problem: str
+    ) -> None:
+        """Insert or update what Label Studio says of a project."""
+        self.write(
+            """INSERT INTO projects (key, id, title, label_config, schema, problem, seen_at, reconciled_at)
+               VALUES (:key, :id, :title, :config, :schema, :problem, :at, 0)
+               ON CONFLICT (key) DO UPDATE SET title = excluded.title, label_config = excluded.label_config,
+                 schema = excluded.schema, problem = excluded.problem""",
+            {
+                "key": key,
+                "id": project_id,
+                "title": title,
+                "config": label_config,
+                "schema": _dump(schema.to_json()) if schema else None,
+                "problem": problem,
+                "at": now(),
+            },
+        )
+
+    def forget_project(self, key: str) -> None:
+        """Delete all that is known of a project, its versions excepted: they are immutable."""
+        with self.engine.begin() as db:
+            for table in ("tasks", "annotations", "events", "published", "jobs", "timings", "activations"):
+                db.execute(sa.text(f"DELETE FROM {table} WHERE project = :key"), {"key": key})
+            db.execute(sa.text("DELETE FROM projects WHERE key = :key"), {"key": key})
+
+    def mark_reconciled(self, key: str, at: float) -> None:
+        """Remember that the mirror equalled Label Studio at ``at``."""
+        self.write("UPDATE projects SET reconciled_at = :at WHERE key = :key", {"key": key, "at": at})
+
+    def save_queue_check(self, key: str, check: Mapping[str, Any]) -> None:
+        """Remember whether Label Studio serves in our order."""
+        self.write("UPDATE projects SET queue_check = :c WHERE key = :key", {"key": key, "c": _dump(check)})
+
+    # --------------------------------------------------------------------------------------------------- mirror
+    def save_tasks(self, key: str, tasks: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+        """Insert or update tasks, given as (task id, data)."""
+        self.write(
+            """INSERT INTO tasks (project, task_id, data) VALUES (:project, :task_id, :data)
+               ON CONFLICT (project, task_id) DO UPDATE SET data = excluded.data WHERE excluded.data <> tasks.data""",
+            [{"project": key, "task_id": task_id, "data": _dump(data)} for task_id, data in tasks],
+        )
+
+    def delete_tasks(self, key: str, task_ids: Iterable[int]) -> None:
+        """Delete tasks, their annotations and their places in the queue."""
+        values = [{"project": key, "task_id": task_id} for task_id in task_ids]
+        for table in ("tasks", "annotations", "published"):
+            self.write(f"DELETE FROM {table} WHERE project = :project AND task_id = :task_id", values)
+
+    def tasks(self, key: str) -> dict[int, dict[str, Any]]:
+        """Data of every task by its id, in order of the ids."""
+        rows = self.rows("SELECT task_id, data FROM tasks WHERE project = :key ORDER BY task_id", key=key)
+        return {row["task_id"]: json.loads(row["data"]) for row in rows}
+
+    def save_annotations(self, key: str, annotations: Iterable[Annotation], changed: int) -> None:
+        """Insert or update annotations; an older state never overwrites a newer one, an equal one changes nothing."""
+        values = [
+            {
+                "project": key,
+                "annotation_id": a.annotation_id,
+                "task_id": a.task_id,
+                "annotator": a.annotator,
+                "result": _dump(a.result),
+                "cancelled": int(a.cancelled),
+                "updated_at": a.updated_at,
+                "shown": _dump(a.shown) if a.shown else None,
+                "changed": changed,
+                "at": now(),
+            }
+            for a in annotations
+        ]
+        if values:
+            with self.engine.begin() as db:
+                db.execute(_UPSERT_ANNOTATION, values)
+
+    def delete_annotations(self, key: str, annotation_ids: Iterable[int]) -> None:
+        """Delete annotations by id."""
+        values = [{"project": key, "id": annotation_id} for annotation_id in annotation_ids]
+        self.write("DELETE FROM annotations WHERE project = :project AND annotation_id = :id", values)
+
+    def annotations(self, key: str) -> list[Annotation]:
+        """All annotations, oldest id first."""
+        rows = self.rows("SELECT * FROM annotations WHERE project = :key ORDER BY annotation_id", key=key)
+        return [_annotation(row) for row in rows]
+
+    def annotation_count(self, key: str) -> int:
+        """How many annotations the mirror holds, skips included."""
+        row = self.row("SELECT COUNT(*) AS n FROM annotations WHERE project = :key", key=key)
+        return int(row["n"]) if row else 0
+
+    def newest_change(self, key: str) -> tuple[int, float]:
+        """The newest change of an annotation and its Unix time; (0, 0.0) where there is none."""
+        row = self.row(
+            "SELECT COALESCE(MAX(changed), 0) AS c, COALESCE(MAX(changed_at), 0) AS t FROM annotations "
+            "WHERE project = :key",
+            key=key,
+        )
+        return (int(row["c"]), float(row["t"])) if row else (0, 0.0)
+
+    def changed_since(self, key: str, seen: int) -> int:
+        """Tasks with an answer (no skip) that changed after ``seen``."""
+        row = self.row(
+            "SELECT COUNT(DISTINCT task_id) AS n FROM annotations "
+            "WHERE project = :key AND changed > :seen AND cancelled = 0",
+            key=key,
+            seen=seen,
+        )
+        return int(row["n"]) if row else 0
+
+    # --------------------------------------------------------------------------------------------------- events
+    def add_event(self, key: str, action: str, payload: Mapping[str, Any]) -> int:
+        """Store an event and return its number; it is safe on disk when this returns."""
+        with self.engine.begin() as db:
+            return int(
+                db.execute(
+                    sa.text(
+                        "INSERT INTO events (project, action, payload, received_at, applied) "
+                        "VALUES (:project, :action, :payload, :at, 0) RETURNING id"
+                    ),
+                    {"project": key, "action": action, "payload": _dump(payload), "at": now()},
+                ).scalar_one()
+            )
+
+    def waiting_events(self, key: str, limit: int = 500) -> list[Event]:
+        """Events that the mirror does not hold yet, in order of arrival."""
+        rows = self.rows(
+            "SELECT * FROM events WHERE applied = 0 AND project = :key ORDER BY id LIMIT :limit", key=key, limit=limit
+        )
+        return [
+            Event(row["id"], row["project"], row["action"], json.loads(row["payload"]), row["received_at"])
+            for row in rows
+        ]
+
+    def projects_with_events(self) -> dict[str, int]:
+        """Project key -> newest waiting event."""
+        rows = self.rows("SELECT project, MAX(id) AS newest FROM events WHERE applied = 0 GROUP BY project")
+        return {row["project"]: row["newest"] for row in rows}
+
+    def newest_event(self) -> int:
+        """The number of the newest event of all; 0 where there is none."""
+        row = self.row("SELECT COALESCE(MAX(id), 0) AS n FROM events")
+        return int(row["n"]) if row else 0
+
+    def mark_applied(self, events: Sequence[Event]) -> None:
+        """The mirror holds these events. Their payload is dropped: annotations have their home in Label Studio."""
+        self.write("UPDATE events SET applied = 1, payload = '{}' WHERE id = :id", [{"id": e.id} for e in events])
+
+
+def _project(row: sa.RowMapping) -> Project:
+    return Project(
+        key=row["key"],
+        id=row["id"],
+        title=row["title"],
+        label_config=row["label_config"],
+        schema=Schema.from_json(json.loads(row["schema"])) if row["schema"] else None,
+        problem=row["problem"],
+        reconciled_at=row["reconciled_at"],
+        queue_check=json.loads(row["queue_check"]) if row["queue_check"] else None,
+    )
+
+
+def _annotation(row: sa.RowMapping) -> Annotation:
+    return Annotation(
+        annotation_id=row["annotation_id"],
+        task_id=row["task_id"],
+        annotator=row["annotator"],
+        result=json.loads(row["result"]),
+        cancelled=bool(row["cancelled"]),
+        updated_at=row["updated_at"],
+        shown=json.loads(row["shown"]) if row["shown"] else None,
+    )

@@ -1,0 +1,131 @@
+"""Features of texts, computed once for each encoder and kept on disk: a cache that may be deleted at any time.
+
+One folder for each encoder (its ``base_id`` names it): ``rows.f16`` holds float16 vectors, ``keys.bin`` a 16-byte hash
+of each text. Rows are written before keys, so that after a crash a row without a key is simply written again.
+One process writes (the worker); others do not open it.
+"""
+
+import hashlib
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from backend.problems.schema import Floats
+
+KEY_BYTES = 16
+
+
+class Embedder(Protocol):
+    """What turns texts into features: an encoder, adapted or not."""
+
+    @property
+    def base_id(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    def embed(self, texts: Sequence[str]) -> Floats: ...
+
+
+def text_key(text: str) -> bytes:
+    """16 bytes that stand for a text."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
+
+
+class FeatureStore:
+    """Features of one encoder. Safe to use from several threads of one process."""
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._rows, self._keys, self._dim = folder / "rows.f16", folder / "keys.bin", dim
+        self._lock = threading.Lock()
+        self._index: dict[bytes, int] = {}
+        self._matrix: np.ndarray[tuple[int, int], np.dtype[np.float16]] = np.zeros((0, dim), np.float16)
+        self._open()
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """The distinct texts that have no features yet, in order."""
+        return [t for t in dict.fromkeys(texts) if text_key(t) not in self._index]
+
+    def get(self, texts: Sequence[str]) -> Floats:
+        """Features of texts that are all stored, shape (N, D). Raises KeyError for one that is not."""
+        with self._lock:
+            at = [self._index[text_key(t)] for t in texts]
+            return self._matrix[at].astype(np.float32)
+
+    def add(self, texts: Sequence[str], features: Floats) -> None:
+        """Store features (N, D) of texts that are missing."""
+        with self._lock:
+            fresh = [(text_key(t), row) for t, row in zip(texts, features, strict=True)]
+            fresh = [(key, row) for key, row in fresh if key not in self._index]
+            if not fresh:
+                return
+            rows = np.stack([row for _, row in fresh]).astype(np.float16)
+            with open(self._rows, "ab") as file:
+                file.write(rows.tobytes())
+            with open(self._keys, "ab") as file:
+                file.write(b"".join(key for key, _ in fresh))
+            start = len(self._index)
+            self._index.update((key, start + i) for i, (key, _) in enumerate(fresh))
+            self._map()
+
+    def fill(
+        self, encoder: Embedder, texts: Sequence[str], on_progress: Callable[[int, int], None] | None = None
+    ) -> int:
+        """Compute and store what is missing, a portion at a time so that a crash loses little; how many there were."""
+        wanted = sorted(self.missing(texts), key=len)
+        portion = 512
+        for start in range(0, len(wanted), portion):
+            part = wanted[start : start + portion]
+            self.add(part, encoder.embed(part))
+            if on_progress:
+                on_progress(start + len(part), len(wanted))
+        return len(wanted)
+
+    def _open(self) -> None:
+        """Read the keys; cut both files back to the last whole pair."""
+        keys = self._keys.read_bytes() if self._keys.exists() else b""
+        size = self._rows.stat().st_size if self._rows.exists() else 0
+        n = min(len(keys) // KEY_BYTES, size // (2 * self._dim))
+        for path, length in ((self._keys, n * KEY_BYTES), (self._rows, n * 2 * self._dim)):
+            with open(path, "ab") as file:
+                file.truncate(length)
+        self._index = {keys[i * KEY_BYTES : (i + 1) * KEY_BYTES]: i for i in range(n)}
+        self._map()
+
+    def _map(self) -> None:
+        n = len(self._index)
+        self._matrix = (
+            np.memmap(self._rows, np.float16, "r", shape=(n, self._dim)) if n else np.zeros((0, self._dim), np.float16)
+        )
+
+
+class FeatureStores:
+    """The stores of all encoders below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._open: dict[str, FeatureStore] = {}
+
+    def of(self, encoder: Embedder) -> FeatureStore:
+        """The store of this encoder."""
+        with self._lock:
+            if encoder.base_id not in self._open:
+                self._open[encoder.base_id] = FeatureStore(self._folder / encoder.base_id, encoder.dim)
+            return self._open[encoder.base_id]
+
+    def keep_only(self, base_ids: set[str]) -> None:
+        """Delete the stores of all other encoders."""
+        with self._lock:
+            for folder in self._folder.iterdir() if self._folder.is_dir() else ():
+                if folder.name not in base_ids:
+                    self._open.pop(folder.name, None)
+                    shutil.rmtree(folder, ignore_errors=True)

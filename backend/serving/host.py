@@ -1,0 +1,97 @@
+"""The models of this process: the base model once, versions as they are asked for, and who may use them now."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backend.errors import Busy, NotFound
+from backend.problems.schema import Schema
+from backend.registry import versions as records
+from backend.registry.storage import Storage
+from backend.registry.store import Registry
+from backend.settings import Settings
+from backend.telemetry import logger
+
+if TYPE_CHECKING:
+    from backend.models.encoder import Encoder
+    from backend.problems.version import Version
+
+log = logger("serving")
+
+
+class ModelHost:
+    """Loads models on demand and keeps them. Versions are immutable, so nothing in here can become stale."""
+
+    def __init__(self, settings: Settings, registry: Registry, storage: Storage) -> None:
+        self._settings, self._registry, self._storage = settings, registry, storage
+        self._lock = threading.RLock()
+        self._base: Encoder | None = None
+        self._versions: OrderedDict[tuple[str, str], Version] = OrderedDict()
+        self._waiting = threading.BoundedSemaphore(settings.max_waiting)
+        self._forward = threading.Lock()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the base model is in memory."""
+        return self._base is not None
+
+    def encoder(self) -> "Encoder":
+        """The base model; loaded at the first call. Raises ModelError where it cannot be."""
+        with self._lock:
+            if self._base is None:
+                from backend.models.encoder import Encoder
+                from backend.models.spec import ModelSpec
+
+                start = time.perf_counter()
+                self._base = Encoder.load(ModelSpec.from_settings(self._settings))
+                log.info("base model loaded", model=self._settings.base_model, seconds=time.perf_counter() - start)
+            return self._base
+
+    def version(self, key: str, name: str, schema: Schema) -> "Version":
+        """A version of a project, with its adapter merged. Raises NotFound for a name that is not registered."""
+        with self._lock:
+            if (key, name) in self._versions:
+                self._versions.move_to_end((key, name))
+                return self._versions[key, name]
+            loaded = self._load(key, name, schema)
+            self._versions[key, name] = loaded
+            while len(self._versions) > self._settings.versions_in_memory:
+                self._versions.popitem(last=False)
+            return loaded
+
+    def _load(self, key: str, name: str, schema: Schema) -> "Version":
+        from backend.problems.version import cold_version, load_version
+
+        row = records.version(self._registry, key, name)
+        if row is None:
+            raise NotFound(f"Project {key} has no version {name!r}.", "`ls-active versions PROJECT` lists them.")
+        if row.location is None:
+            return cold_version(self.encoder(), schema)
+        return load_version(self._storage.get(row.location), self.encoder())
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """One forward pass at a time, so that it has all cores; at most ``MAX_WAITING`` callers wait for it.
+
+        Raises Busy for a caller too many, at once: Label Studio's users wait for nothing that will not come.
+        """
+        if not self._waiting.acquire(blocking=False):
+            raise Busy(
+                f"{self._settings.max_waiting} predictions are waiting for the model.", "Try again; or set MAX_WAITING."
+            )
+        try:
+            with self._forward:
+                yield
+        finally:
+            self._waiting.release()
+
+
+def data_folder(settings: Settings, *parts: str) -> Path:
+    """A folder below the data folder, made if it is missing."""
+    folder = settings.data_dir.resolve().joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
