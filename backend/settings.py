@@ -40,6 +40,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path("data"), description="Folder for database, versions and caches: the one volume.")
     database_url: str = Field("", description="SQLAlchemy URL. Empty: SQLite in the data folder.")
+    worker_id: str = Field(
+        "worker", pattern=r"^[\w.-]+$", description="Name of this worker; several on one database need different ones."
+    )
     storage_url: str = Field(
         "", description="Where versions are stored: a folder or an fsspec URL (`s3://…`, `gs://…`). Empty: data folder."
     )

@@ -6,11 +6,12 @@ import sqlalchemy as sa
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
+        # tasks_stamp: grows whenever a task of the project is added, changed or deleted.
         # A project is known by Label Studio's own key "<id>.<unix time of creation>": ids are given out again.
         """CREATE TABLE projects (
             key TEXT PRIMARY KEY, id INTEGER NOT NULL, title TEXT NOT NULL, label_config TEXT NOT NULL,
             schema TEXT, problem TEXT NOT NULL, seen_at DOUBLE PRECISION NOT NULL,
-            reconciled_at DOUBLE PRECISION NOT NULL, queue_check TEXT)""",
+            reconciled_at DOUBLE PRECISION NOT NULL, queue_check TEXT, tasks_stamp INTEGER NOT NULL)""",
         """CREATE TABLE tasks (
             project TEXT NOT NULL, task_id BIGINT NOT NULL, data TEXT NOT NULL, PRIMARY KEY (project, task_id))""",
         # changed: id of the event or reconciliation that last changed the row; versions remember how far they saw.
@@ -42,6 +43,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX jobs_by_project ON jobs (project, created_at)",
         """CREATE TABLE timings (
             id {serial}, project TEXT NOT NULL, name TEXT NOT NULL, seconds DOUBLE PRECISION NOT NULL)""",
+        "CREATE TABLE workers (id TEXT PRIMARY KEY, seen_at DOUBLE PRECISION NOT NULL)",
         "CREATE INDEX timings_by_name ON timings (project, name, id)",
     ),
 )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backend.errors import UserError
 from backend.problems.schema import Schema
 
 JOB_ACTIVE = ("queued", "running")
@@ -11,7 +12,10 @@ JOB_ACTIVE = ("queued", "running")
 
 @dataclass(frozen=True)
 class Project:
-    """A Label Studio project. ``schema`` is None where the label config is unsupported; ``problem`` then says why."""
+    """A Label Studio project. ``schema`` is None where the label config is unsupported; ``problem`` then says why.
+
+    ``tasks_stamp`` grows whenever a task of the mirror is added, changed or deleted.
+    """
 
     key: str
     id: int
@@ -21,6 +25,13 @@ class Project:
     problem: str
     reconciled_at: float
     queue_check: Mapping[str, Any] | None
+    tasks_stamp: int
+
+    def asks(self) -> Schema:
+        """The schema. Raises UserError, with the reason, for a project whose config cannot be learned."""
+        if self.schema is None:
+            raise UserError(self.problem, "Change the project's labeling interface.")
+        return self.schema
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from backend.errors import NotFound
 from backend.problems.schema import Schema
 from backend.registry.database import now, open_database
 from backend.registry.records import Annotation, Event, Project
@@ -62,6 +63,13 @@ class Registry:
         row = self.row("SELECT * FROM projects WHERE key = :key", key=key)
         return _project(row) if row else None
 
+    def must_project(self, key: str) -> Project:
+        """The project with this key. Raises NotFound where there is none."""
+        project = self.project(key)
+        if project is None:
+            raise NotFound(f"Project {key} is not known here.", "Connect it first: `ls-active connect PROJECT`.")
+        return project
+
     def projects(self) -> list[Project]:
         """All projects, oldest first."""
         return [_project(row) for row in self.rows("SELECT * FROM projects ORDER BY seen_at")]
@@ -76,8 +84,9 @@ class Registry:
     ) -> None:
         """Insert or update what Label Studio says of a project."""
         self.write(
-            """INSERT INTO projects (key, id, title, label_config, schema, problem, seen_at, reconciled_at)
-               VALUES (:key, :id, :title, :config, :schema, :problem, :at, 0)
+            """INSERT INTO projects (key, id, title, label_config, schema, problem, seen_at, reconciled_at,
+                 tasks_stamp)
+               VALUES (:key, :id, :title, :config, :schema, :problem, :at, 0, 0)
                ON CONFLICT (key) DO UPDATE SET title = excluded.title, label_config = excluded.label_config,
                  schema = excluded.schema, problem = excluded.problem""",
             {
@@ -109,22 +118,39 @@ class Registry:
     # --------------------------------------------------------------------------------------------------- mirror
     def save_tasks(self, key: str, tasks: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
         """Insert or update tasks, given as (task id, data)."""
-        self.write(
+        changed = self.write(
             """INSERT INTO tasks (project, task_id, data) VALUES (:project, :task_id, :data)
                ON CONFLICT (project, task_id) DO UPDATE SET data = excluded.data WHERE excluded.data <> tasks.data""",
             [{"project": key, "task_id": task_id, "data": _dump(data)} for task_id, data in tasks],
         )
+        if changed:
+            self._stamp(key)
 
     def delete_tasks(self, key: str, task_ids: Iterable[int]) -> None:
         """Delete tasks, their annotations and their places in the queue."""
         values = [{"project": key, "task_id": task_id} for task_id in task_ids]
         for table in ("tasks", "annotations", "published"):
             self.write(f"DELETE FROM {table} WHERE project = :project AND task_id = :task_id", values)
+        self._stamp(key)
+
+    def _stamp(self, key: str) -> None:
+        self.write("UPDATE projects SET tasks_stamp = tasks_stamp + 1 WHERE key = :key", {"key": key})
 
     def tasks(self, key: str) -> dict[int, dict[str, Any]]:
         """Data of every task by its id, in order of the ids."""
         rows = self.rows("SELECT task_id, data FROM tasks WHERE project = :key ORDER BY task_id", key=key)
         return {row["task_id"]: json.loads(row["data"]) for row in rows}
+
+    def has_tasks(self, key: str) -> bool:
+        """Whether the project has any task."""
+        return self.row("SELECT 1 FROM tasks WHERE project = :key LIMIT 1", key=key) is not None
+
+    def labelled_count(self, key: str) -> int:
+        """Tasks with at least one answer that is no skip."""
+        row = self.row(
+            "SELECT COUNT(DISTINCT task_id) AS n FROM annotations WHERE project = :key AND cancelled = 0", key=key
+        )
+        return int(row["n"]) if row else 0
 
     def save_annotations(self, key: str, annotations: Iterable[Annotation], changed: int) -> None:
         """Insert or update annotations; an older state never overwrites a newer one, an equal one changes nothing."""
@@ -210,6 +236,19 @@ class Registry:
         rows = self.rows("SELECT project, MAX(id) AS newest FROM events WHERE applied = 0 GROUP BY project")
         return {row["project"]: row["newest"] for row in rows}
 
+    def next_change(self, key: str) -> int:
+        """A number for changes that no event told of, in one order with the events."""
+        with self.engine.begin() as db:
+            return int(
+                db.execute(
+                    sa.text(
+                        "INSERT INTO events (project, action, payload, received_at, applied) "
+                        "VALUES (:project, 'RECONCILED', '{}', :at, 1) RETURNING id"
+                    ),
+                    {"project": key, "at": now()},
+                ).scalar_one()
+            )
+
     def newest_event(self) -> int:
         """The number of the newest event of all; 0 where there is none."""
         row = self.row("SELECT COALESCE(MAX(id), 0) AS n FROM events")
@@ -230,6 +269,7 @@ def _project(row: sa.RowMapping) -> Project:
         problem=row["problem"],
         reconciled_at=row["reconciled_at"],
         queue_check=json.loads(row["queue_check"]) if row["queue_check"] else None,
+        tasks_stamp=row["tasks_stamp"],
     )
 
 

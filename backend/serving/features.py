@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend.problems.schema import Floats
 
@@ -53,6 +54,10 @@ class FeatureStore:
     def missing(self, texts: Sequence[str]) -> list[str]:
         """The distinct texts that have no features yet, in order."""
         return [t for t in dict.fromkeys(texts) if text_key(t) not in self._index]
+
+    def present(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """Which texts have features, shape (N,)."""
+        return np.fromiter((text_key(t) in self._index for t in texts), bool, len(texts))
 
     def get(self, texts: Sequence[str]) -> Floats:
         """Features of texts that are all stored, shape (N, D). Raises KeyError for one that is not."""

@@ -1,0 +1,48 @@
+"""What is due in a project, derived from the database alone: nothing has to be remembered between two looks."""
+
+from backend.pipeline.parts import Parts
+from backend.registry import versions as records
+from backend.registry.database import now
+from backend.registry.records import JOB_ACTIVE, Project
+
+
+def reconciliation(parts: Parts, project: Project) -> bool:
+    """Whether the last comparison with Label Studio is too old."""
+    return now() - project.reconciled_at > parts.settings.reconcile_seconds
+
+
+def needs_cold_start(parts: Parts, project: Project) -> bool:
+    """Whether the project has tasks, but no active version for what it asks now."""
+    active = records.active(parts.registry, project.key)
+    if active is not None:
+        row = records.version(parts.registry, project.key, active.version)
+        if row is not None and row.schema_hash == project.asks().hash:
+            return False
+    return parts.registry.has_tasks(project.key)
+
+
+def new_labels(parts: Parts, project: Project) -> int:
+    """Tasks whose answer is newer than what the newest version learned from."""
+    rows = [v for v in records.versions(parts.registry, project.key) if v.schema_hash == project.asks().hash]
+    return parts.registry.changed_since(project.key, max((v.seen for v in rows), default=0))
+
+
+def training(parts: Parts, project: Project) -> str | None:
+    """The id of the training that is due, or None.
+
+    Enough new labels (a tenth of all, so that trainings become rarer as the project grows), or a few and quiet. A
+    training that failed is not repeated for the same labels unless somebody asks.
+    """
+    newest, at = parts.registry.newest_change(project.key)
+    if not newest:
+        return None
+    job = records.newest_job(parts.registry, project.key)
+    if job is not None and (job.state in JOB_ACTIVE or job.seen >= newest):
+        return None
+    fresh = new_labels(parts, project)
+    settings = parts.settings
+    enough = max(settings.retrain_after_labels, parts.registry.labelled_count(project.key) // 10)
+    quiet = now() - at >= settings.retrain_after_seconds
+    if fresh >= enough or (quiet and fresh >= settings.retrain_min_labels):
+        return f"retrain-{project.key}-{newest}"
+    return None

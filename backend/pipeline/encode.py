@@ -1,0 +1,63 @@
+"""Features of a project's pool in the space of one version: the long part of making a version ready to publish."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from backend.pipeline.parts import Parts, main_control
+from backend.pipeline.pool import TaskTable, read_labels
+from backend.problems.version import Version
+from backend.registry import versions as records
+from backend.registry.records import Project
+
+
+def encode_pool(parts: Parts, key: str, version_name: str, on_progress: Callable[[float, str], None]) -> int:
+    """Compute what is missing of the features that ranking with this version needs; how many texts there were.
+
+    All labelled tasks and up to ``POOL_CANDIDATES`` others: of larger pools those that the frozen base model with a
+    fresh head finds most uncertain, and a fifth at random.
+    """
+    project = parts.registry.must_project(key)
+    version = parts.host.version(key, version_name, project.asks())
+    table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
+    texts = [table.texts[at] for at in candidates(parts, project, version, table, on_progress)]
+
+    def report(done: int, total: int) -> None:
+        on_progress(done / max(total, 1), f"encoding: {done} of {total} texts")
+
+    return parts.features.of(version.encoder).fill(version.encoder, texts, report)
+
+
+def candidates(
+    parts: Parts, project: Project, version: Version, table: TaskTable, on_progress: Callable[[float, str], None]
+) -> list[int]:
+    """Positions of the tasks that this version should score."""
+    limit = parts.settings.pool_candidates
+    frozen = parts.host.encoder()
+    if len(table) <= limit or version.encoder.base_id == frozen.base_id:
+        return list(range(len(table)))
+    labels = read_labels(parts.registry, project)
+    store = parts.features.of(frozen)
+    store.fill(frozen, table.texts)
+    control, problem = main_control(project.asks())
+    known = [table.position[i] for i in labels.targets if i in table.position]
+    trained = [at for at in known if not table.audit[at]]
+    targets = [labels.targets[int(table.ids[at])][control.name] for at in trained]
+    head = problem.fit_head(control, store.get([table.texts[at] for at in trained]), targets, seed=parts.settings.seed)
+    rest = np.setdiff1d(np.arange(len(table)), known)
+    worth = problem.uncertainty(head.probs(store.get([table.texts[at] for at in rest])))
+    generator = np.random.default_rng(parts.settings.seed)
+    random = generator.choice(rest, min(limit // 5, len(rest)), replace=False)
+    best = rest[np.argsort(-worth, kind="stable")[: limit - len(random)]]
+    return sorted({*known, *map(int, random), *map(int, best)})
+
+
+def forget_features(parts: Parts) -> None:
+    """Delete the features of versions that are no longer active anywhere; the base model's are kept."""
+    keep = {parts.host.encoder().base_id}
+    for project in parts.registry.projects():
+        active = records.active(parts.registry, project.key)
+        if active is not None and project.schema is not None:
+            version = parts.host.version(project.key, active.version, project.schema)
+            keep.add(version.encoder.base_id)
+    parts.features.keep_only(keep)

@@ -1,0 +1,283 @@
+"""The durable workflows and what starts them: the only module that knows the job engine (DBOS).
+
+Two queues, both partitioned by project so that within a project one thing happens at a time:
+
+- ``queue``: refresh, publish, reconcile — short, they touch Label Studio's queue;
+- ``train``: trainings and the encoding of pools — long, they touch nothing an annotator sees.
+
+A workflow that was interrupted goes on at its first unfinished step. Nothing is lost if a start is missed: the ticks
+derive what is due from the database alone.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID, WorkflowHandle
+
+from backend import __version__
+from backend.errors import StudioError, UserError
+from backend.pipeline import due, mirror, publish, retrain
+from backend.pipeline.encode import encode_pool, forget_features
+from backend.pipeline.parts import Parts
+from backend.registry import versions as records
+from backend.registry import workers
+from backend.registry.database import now
+from backend.telemetry import logger
+
+log = logger("jobs")
+T = TypeVar("T")
+
+TICK_S = 0.2
+POLL_S = 0.1
+KEEP_WORKFLOWS_S = 24 * 3600
+
+_wired: list[Parts] = []
+
+
+def parts() -> Parts:
+    """The parts of this worker; workflows are plain functions and find them here."""
+    return _wired[0]
+
+
+def _retry(error: BaseException) -> bool:
+    return isinstance(error, StudioError)
+
+
+def _step(name: str, call: Callable[..., T], *args: Any) -> T:
+    """Run a step; calls to Label Studio that failed are tried again, other errors are not."""
+    options = {"name": name, "retries_allowed": True, "max_attempts": 4, "interval_seconds": 1, "should_retry": _retry}
+    result: T = DBOS.run_step(options, call, *args)  # type: ignore[call-overload]
+    return result
+
+
+# -------------------------------------------------------------------------------------------------------- workflows
+@DBOS.workflow()
+def refresh(key: str) -> None:
+    """Apply what Label Studio told, and re-sort the top of the queue."""
+    applied = _step("apply", _apply, key)
+    for job_id in applied["trainings"]:
+        _enqueue("train", train, job_id, key, job_id, workflow_id=job_id)
+    for version in applied["activations"]:
+        _enqueue("train", promote, f"promote-{key}-{version}-{DBOS.workflow_id}", key, version, "asked for")
+    _step("resort", _resort, key, applied["oldest_answer"])
+
+
+@DBOS.workflow()
+def reconcile(key: str) -> None:
+    """Compare with Label Studio, and re-sort if anything differed."""
+    if _step("compare", lambda: mirror.reconcile(parts(), key)):
+        _step("resort", _resort, key, 0.0)
+    elif parts().registry.project(key):
+        _step("check", lambda: publish.check_order(parts(), key))
+
+
+@DBOS.workflow()
+def train(key: str, job_id: str) -> None:
+    """Snapshot, train, evaluate, gate; publish what passed."""
+    try:
+        started = _step("start", _started, job_id)
+        snapshot = _step("snapshot", lambda: retrain.take_snapshot(parts(), key))
+        location = _step("train", lambda: retrain.train(parts(), key, snapshot, _progress(job_id, 0.0, 0.6)))
+        verdict = _step("register", lambda: retrain.register(parts(), key, snapshot, location))
+        if verdict["activate"]:
+            _step("encode", lambda: encode_pool(parts(), key, verdict["version"], _progress(job_id, 0.6, 0.95)))
+            _publish(key, verdict["version"], verdict["message"])
+        _step("finish", lambda: _finish(key, job_id, snapshot, verdict["message"], started))
+    except UserError as error:
+        message = error.sentence()
+        _step("fail", lambda: _note(job_id, "failed", 1.0, message))
+        log.warning("training ended without a version", project=key, job=job_id, reason=message)
+    except Exception:
+        _step("fail", lambda: _note(job_id, "failed", 1.0, "An unexpected error; the worker's log has the details."))
+        raise
+
+
+@DBOS.workflow()
+def promote(key: str, version: str, reason: str) -> None:
+    """Make a version that exists the active one: promotion, rollback and the cold start are the same."""
+    _step("encode", lambda: encode_pool(parts(), key, version, lambda *_: None))
+    _publish(key, version, reason)
+
+
+@DBOS.workflow()
+def publish_version(key: str, version: str, reason: str) -> None:
+    """Plan, push, switch, clean up, and check the order with Label Studio."""
+    name = _step("name", lambda: records.publication_name(parts().registry, key, version))
+    start = _step("clock", now)
+    if not _step("plan", lambda: publish.plan(parts(), key, version, name)):
+        log.warning("no task to publish", project=key, version=version)
+    _step("push", lambda: publish.push(parts(), key, version, name))
+    _step("switch", lambda: publish.switch(parts(), key, version, name, reason))
+    _step("resort", _resort, key, 0.0)
+    _step("time", lambda: records.add_timing(parts().registry, key, "publish", now() - start))
+    _step("clean up", lambda: publish.clean_up(parts(), key))
+    _step("forget features", lambda: forget_features(parts()))
+
+
+def _publish(key: str, version: str, reason: str) -> None:
+    workflow_id = f"publish-{DBOS.workflow_id}"
+    _enqueue("queue", publish_version, workflow_id, key, version, reason).get_result(polling_interval_sec=POLL_S)
+
+
+# ------------------------------------------------------------------------------------------------------------ steps
+def _apply(key: str) -> dict[str, Any]:
+    applied = mirror.apply_events(parts(), key)
+    return {
+        "oldest_answer": applied.oldest_answer,
+        "trainings": list(applied.trainings),
+        "activations": list(applied.activations),
+    }
+
+
+def _resort(key: str, oldest_answer: float) -> int:
+    project = parts().registry.project(key)
+    if project is None or project.schema is None or due.needs_cold_start(parts(), project):
+        return 0
+    moved = publish.resort(parts(), key)
+    if oldest_answer:
+        records.add_timing(parts().registry, key, "refresh", now() - oldest_answer)
+    publish.check_order(parts(), key)
+    return len(moved)
+
+
+def _started(job_id: str) -> float:
+    _note(job_id, "running", 0.0, "reading the labels")
+    return now()
+
+
+def _finish(key: str, job_id: str, snapshot: dict[str, Any], message: str, started: float) -> None:
+    retrain.discard(parts(), snapshot)
+    records.add_timing(parts().registry, key, "retrain", now() - started)
+    _note(job_id, "done", 1.0, message)
+
+
+def _note(job_id: str, state: str, progress: float, message: str) -> None:
+    records.update_job(parts().registry, job_id, state=state, progress=progress, message=message)
+
+
+def _progress(job_id: str, low: float, high: float) -> Callable[[float, str], None]:
+    """Report a part of a job's progress, at most twice a second."""
+    last = [0.0]
+
+    def report(progress: float, message: str) -> None:
+        if time.monotonic() - last[0] > 0.5:
+            last[0] = time.monotonic()
+            _note(job_id, "running", low + (high - low) * progress, message)
+
+    return report
+
+
+def _enqueue(queue: str, workflow: Callable[..., Any], workflow_id: str, key: str, *args: Any) -> WorkflowHandle[Any]:
+    """Enqueue for a project; an id that was used already gives the workflow that has it."""
+    with SetWorkflowID(workflow_id), SetEnqueueOptions(queue_partition_key=key):
+        return DBOS.enqueue_workflow(queue, workflow, key, *args)
+
+
+# ----------------------------------------------------------------------------------------------------------- worker
+class Worker:
+    """Runs the workflows of this process and starts what is due."""
+
+    def __init__(self, wired: Parts) -> None:
+        self._parts = wired
+        self._refreshing: dict[str, WorkflowHandle[Any]] = {}
+        self._seen: dict[str, int] = {}
+        self._beat = 0.0
+
+    def start(self) -> None:
+        """Open the job engine; workflows that were interrupted go on."""
+        _wired[:] = [self._parts]
+        settings = self._parts.settings
+        config: DBOSConfig = {
+            "name": "ls-active",
+            "system_database_url": settings.jobs_database,
+            "application_version": __version__,
+            "executor_id": settings.worker_id,
+            "log_level": "WARNING",
+            "run_admin_server": False,  # type: ignore[typeddict-unknown-key]
+        }
+        DBOS(config=config)
+        DBOS.launch()
+        DBOS.register_queue("queue", partition_concurrency=1, polling_interval_sec=POLL_S)
+        DBOS.register_queue("train", partition_concurrency=1, worker_concurrency=1, polling_interval_sec=POLL_S)
+        self._bury_lost_jobs()
+
+    def stop(self) -> None:
+        """Close the job engine; what runs is taken up again at the next start."""
+        DBOS.destroy(workflow_completion_timeout_sec=0)
+
+    def run(self, stop: threading.Event) -> None:
+        """Tick until ``stop`` is set. An error in one tick is logged; the next tick tries again."""
+        while not stop.wait(TICK_S):
+            try:
+                self.tick()
+            except Exception:
+                log.exception("tick failed")
+                stop.wait(1.0)
+
+    def tick(self) -> None:
+        """Start everything that is due now."""
+        registry = self._parts.registry
+        if now() - self._beat > workers.DEAD_AFTER_S / 6:
+            self._beat = now()
+            workers.beat(registry, self._parts.settings.worker_id)
+            self._take_over()
+            self._sweep()
+        for key, newest in registry.projects_with_events().items():
+            self._start_refresh(key, newest)
+        for project in registry.projects():
+            if due.reconciliation(self._parts, project):
+                period = int(now() / self._parts.settings.reconcile_seconds)
+                _enqueue("queue", reconcile, f"reconcile-{project.key}-{period}", project.key)
+            if project.schema is None:
+                continue
+            if due.needs_cold_start(self._parts, project):
+                cold = retrain.cold_start(self._parts, project)
+                n = len(records.activations(registry, project.key))
+                _enqueue("train", promote, f"promote-{project.key}-{cold.name}-{n}", project.key, cold.name, "start")
+            elif job_id := due.training(self._parts, project):
+                records.add_job(registry, job_id, project.key, "retrain", registry.newest_change(project.key)[0])
+                _enqueue("train", train, job_id, project.key, job_id)
+
+    def _start_refresh(self, key: str, newest: int) -> None:
+        running = self._refreshing.get(key)
+        if running is not None and running.get_status().status in ("PENDING", "ENQUEUED", "DELAYED"):
+            return
+        failed = self._seen.get(key) == newest
+        suffix = f"-{int(now())}" if failed else ""
+        self._refreshing[key] = _enqueue("queue", refresh, f"refresh-{key}-{newest}{suffix}", key)
+        self._seen[key] = newest
+
+    def _bury_lost_jobs(self) -> None:
+        """Jobs that the engine does not know (its database was deleted) will never end: say so."""
+        for job in records.active_jobs(self._parts.registry):
+            waiting = self._parts.registry.waiting_events(job.project)
+            if any(e.payload.get("job") == job.id for e in waiting):
+                continue
+            status = DBOS.get_workflow_status(job.id)
+            if status is None or status.status in ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"):
+                records.update_job(
+                    self._parts.registry,
+                    job.id,
+                    state="failed",
+                    progress=1.0,
+                    message="Lost at a restart; start again.",
+                )
+
+    def _take_over(self) -> None:
+        """Resume the workflows of workers that died."""
+        for worker in workers.dead(self._parts.registry):
+            for status in DBOS.list_workflows(status="PENDING", executor_id=worker, load_input=False):
+                log.warning("taking over", workflow=status.workflow_id, worker=worker)
+                DBOS.resume_workflow(status.workflow_id)
+            workers.forget(self._parts.registry, worker)
+
+    def _sweep(self) -> None:
+        """Forget workflows that ended a day ago."""
+        limit = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now() - KEEP_WORKFLOWS_S))
+        old = DBOS.list_workflows(
+            status=["SUCCESS", "ERROR", "CANCELLED"], end_time=limit, limit=500, load_input=False, load_output=False
+        )
+        if old:
+            DBOS.delete_workflows([w.workflow_id for w in old])

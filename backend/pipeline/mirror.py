@@ -1,0 +1,196 @@
+"""Keep the mirror of tasks and annotations equal to Label Studio: by its events at once, by comparison for the rest.
+
+An event can be lost (Label Studio sends each once and waits one second) and can arrive twice or late; every function
+here may be run again and ends in the same state.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.errors import NotFound, UnsupportedConfig
+from backend.pipeline.parts import Parts
+from backend.problems.schema import Schema
+from backend.registry.database import now
+from backend.registry.records import Annotation, Event, Project
+from backend.studio.identity import project_id, project_key
+from backend.studio.schema import parse_schema
+from backend.telemetry import logger
+
+log = logger("mirror")
+
+TRAIN_ACTIONS = ("START_TRAINING", "TRAIN")
+ANSWER_ACTIONS = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED", "ANNOTATIONS_DELETED")
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a portion of events asks for beyond the mirror. ``oldest_answer`` is the Unix time at which the first
+    annotation of the portion arrived, 0 where there was none."""
+
+    events: int
+    oldest_answer: float
+    trainings: tuple[str, ...]
+    activations: tuple[str, ...]
+
+
+def apply_events(parts: Parts, key: str) -> Applied:
+    """Apply all waiting events of a project, in order."""
+    events: list[Event] = []
+    while portion := parts.registry.waiting_events(key):
+        for event in portion:
+            _HANDLERS.get(event.action, _nothing)(parts, event)
+        parts.registry.mark_applied(portion)
+        events += portion
+    answers = [e.received_at for e in events if e.action in ANSWER_ACTIONS]
+    return Applied(
+        events=len(events),
+        oldest_answer=min(answers, default=0.0),
+        trainings=tuple(e.payload.get("job", f"retrain-{key}-{e.id}") for e in events if e.action in TRAIN_ACTIONS),
+        activations=tuple(e.payload["version"] for e in events if e.action == "ACTIVATE"),
+    )
+
+
+def save_project(parts: Parts, project: Mapping[str, Any]) -> Project:
+    """Remember what Label Studio says of a project (its JSON, or the part of it that /setup sends)."""
+    key = project["key"] if "key" in project else project_key(project)
+    config = project.get("label_config") or ""
+    schema, problem = read_schema(config)
+    known = parts.registry.project(key)
+    title = project.get("title") or (known.title if known else f"project {project_id(key)}")
+    if known is None or (known.title, known.label_config) != (title, config):
+        parts.registry.save_project(key, project_id(key), title, config, schema, problem)
+    saved = parts.registry.project(key)
+    if saved is None:
+        raise RuntimeError(f"project {key} was saved and is not there")
+    return saved
+
+
+def read_schema(label_config: str) -> tuple[Schema | None, str]:
+    """The schema, or None and the sentence that says why the config cannot be learned."""
+    try:
+        return parse_schema(label_config), ""
+    except UnsupportedConfig as error:
+        return None, error.sentence()
+
+
+def annotation_of(value: Mapping[str, Any], task_id: int | None = None) -> Annotation:
+    """An annotation as Label Studio's JSON has it, in events, exports and lists alike."""
+    task = value.get("task") if task_id is None else task_id
+    annotator = value.get("completed_by")
+    if isinstance(annotator, Mapping):
+        annotator = annotator.get("id")
+    shown = value.get("prediction") or None
+    return Annotation(
+        annotation_id=int(value["id"]),
+        task_id=int(task["id"] if isinstance(task, Mapping) else task),  # type: ignore[arg-type]
+        annotator=annotator,
+        result=list(value.get("result") or []),
+        cancelled=bool(value.get("was_cancelled")),
+        updated_at=str(value.get("updated_at") or ""),
+        shown={k: shown.get(k) for k in ("id", "model_version", "score", "result")} if shown else None,
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- events
+def _nothing(_: Parts, event: Event) -> None:
+    log.debug("event without effect on the mirror", action=event.action, project=event.project)
+
+
+def _project_changed(parts: Parts, event: Event) -> None:
+    save_project(parts, {"key": event.project, **event.payload.get("project", {})})
+
+
+def _tasks_created(parts: Parts, event: Event) -> None:
+    parts.registry.save_tasks(event.project, _tasks(event.payload.get("tasks", ())))
+
+
+def _tasks_deleted(parts: Parts, event: Event) -> None:
+    parts.registry.delete_tasks(event.project, [int(t["id"]) for t in event.payload.get("tasks", ())])
+
+
+def _annotations_saved(parts: Parts, event: Event) -> None:
+    parts.registry.save_tasks(event.project, _tasks(event.payload.get("tasks", ())))
+    annotations = [annotation_of(a) for a in event.payload.get("annotations", ())]
+    parts.registry.save_annotations(event.project, annotations, changed=event.id)
+
+
+def _annotations_deleted(parts: Parts, event: Event) -> None:
+    parts.registry.delete_annotations(event.project, [int(a["id"]) for a in event.payload.get("annotations", ())])
+
+
+def _tasks(tasks: Iterable[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
+    return [(int(t["id"]), t.get("data") or {}) for t in tasks]
+
+
+_HANDLERS: Mapping[str, Callable[[Parts, Event], None]] = {
+    "SETUP": _project_changed,
+    "PROJECT_UPDATED": _project_changed,
+    "TASKS_CREATED": _tasks_created,
+    "TASKS_DELETED": _tasks_deleted,
+    "ANNOTATION_CREATED": _annotations_saved,
+    "ANNOTATION_UPDATED": _annotations_saved,
+    "ANNOTATIONS_CREATED": _annotations_saved,
+    "ANNOTATIONS_DELETED": _annotations_deleted,
+}
+
+
+# ------------------------------------------------------------------------------------------------------- comparison
+def reconcile(parts: Parts, key: str) -> bool:
+    """Make the mirror equal to Label Studio; whether anything differed.
+
+    Three cheap numbers of the project tell whether tasks or annotations came or went; annotations that changed since
+    the last comparison are asked for by time. A project that Label Studio no longer has is forgotten.
+    """
+    started = now()
+    try:
+        remote = parts.studio.project(project_id(key))
+    except NotFound:
+        remote = None
+    if remote is None or project_key(remote) != key:
+        log.warning("project is gone from Label Studio; forgetting it", project=key)
+        parts.registry.forget_project(key)
+        return False
+    before = parts.registry.project(key)
+    project = save_project(parts, remote)
+    changed = before is None or before.label_config != project.label_config
+    changed |= _compare_tasks(parts, project, remote)
+    changed |= _compare_annotations(parts, project, remote)
+    parts.registry.mark_reconciled(key, started)
+    return changed
+
+
+def _compare_tasks(parts: Parts, project: Project, remote: Mapping[str, Any]) -> bool:
+    ours = parts.registry.tasks(project.key)
+    if len(ours) == int(remote.get("task_number") or 0) and project.reconciled_at:
+        return False
+    theirs = {int(t["id"]): t["data"] for t in parts.studio.all_tasks(project.id)}
+    new = [(i, data) for i, data in theirs.items() if ours.get(i) != data]
+    gone = [i for i in ours if i not in theirs]
+    parts.registry.save_tasks(project.key, new)
+    if gone:
+        parts.registry.delete_tasks(project.key, gone)
+    return bool(new or gone)
+
+
+def _compare_annotations(parts: Parts, project: Project, remote: Mapping[str, Any]) -> bool:
+    total = int(remote.get("total_annotations_number") or 0) + int(remote.get("skipped_annotations_number") or 0)
+    before = parts.registry.newest_change(project.key)
+    since = project.reconciled_at - parts.settings.reconcile_seconds if project.reconciled_at else None
+    _save_labelled(parts, project, parts.studio.labelled(project.id, since))
+    ours = parts.registry.annotation_count(project.key)
+    if ours != total:  # something was deleted, or missed for longer than one comparison
+        seen = _save_labelled(parts, project, parts.studio.labelled(project.id, None))
+        gone = [a.annotation_id for a in parts.registry.annotations(project.key) if a.annotation_id not in seen]
+        parts.registry.delete_annotations(project.key, gone)
+        return bool(gone) or parts.registry.newest_change(project.key) != before
+    return parts.registry.newest_change(project.key) != before
+
+
+def _save_labelled(parts: Parts, project: Project, tasks: Iterable[Mapping[str, Any]]) -> set[int]:
+    found: Sequence[Annotation] = [
+        annotation_of(a, int(task["id"])) for task in tasks for a in task.get("annotations") or ()
+    ]
+    if found:
+        parts.registry.save_annotations(project.key, found, changed=parts.registry.next_change(project.key))
+    return {a.annotation_id for a in found}

@@ -1,0 +1,60 @@
+"""What the verbs are made of, wired once by the entry point."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from backend.pipeline.pool import PoolCache
+from backend.problems.base import Problem, problem_for
+from backend.problems.schema import Control, Schema
+from backend.registry.storage import Storage
+from backend.registry.store import Registry
+from backend.serving.features import FeatureStores
+from backend.serving.host import ModelHost, data_folder
+from backend.settings import Settings
+from backend.studio.client import Studio
+
+
+@dataclass
+class Parts:
+    """The parts of one process. ``studio`` is made at its first use, so that web processes never need a token."""
+
+    settings: Settings
+    registry: Registry
+    storage: Storage
+    host: ModelHost
+    features: FeatureStores
+    pools: PoolCache = field(default_factory=PoolCache)
+    prediction_ids: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
+    make_studio: Callable[[Settings], Studio] | None = None
+
+    @cached_property
+    def studio(self) -> Studio:
+        """Label Studio's API with the token of the settings."""
+        return (self.make_studio or make_studio)(self.settings)
+
+
+def make_studio(settings: Settings) -> Studio:
+    """A client with the address and token of the settings."""
+    return Studio(
+        settings.studio_url, settings.label_studio_api_key.get_secret_value(), timeout_s=settings.label_studio_timeout_s
+    )
+
+
+def build_parts(settings: Settings) -> Parts:
+    """All parts for these settings; opens and migrates the database, loads no model."""
+    registry = Registry(settings.database)
+    storage = Storage(settings.storage, data_folder(settings, "cache", "versions"))
+    return Parts(
+        settings=settings,
+        registry=registry,
+        storage=storage,
+        host=ModelHost(settings, registry, storage),
+        features=FeatureStores(data_folder(settings, "cache", "features")),
+    )
+
+
+def main_control(schema: Schema) -> tuple[Control, Problem]:
+    """The control whose answers sort the queue, with its problem."""
+    control = schema.controls[0]
+    return control, problem_for(control)

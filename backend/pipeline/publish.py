@@ -1,0 +1,230 @@
+"""The queue in Label Studio: a window of the best tasks under one version name, switched to last.
+
+Label Studio serves, among tasks with a prediction of ``project.model_version``, the lowest score first. Scores here:
+
+- the window: ``0.25 + 1e-5 * place``, all below 0.5;
+- tasks moved to the top between two versions: below the smallest score of the window;
+- whatever ``/predict`` answers for other tasks: 0.5 and more, so that it never gets ahead of the window.
+
+Everything can be run again: what is to be published is written down before it is pushed, and what Label Studio holds
+already is not pushed twice.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from backend.active.order import moves
+from backend.errors import StudioError, UserError
+from backend.pipeline.parts import Parts
+from backend.pipeline.ranking import Ranking, rank, view
+from backend.problems.schema import Output, Schema
+from backend.problems.version import Version
+from backend.registry import versions as records
+from backend.registry.database import now
+from backend.registry.records import Activation, Project
+from backend.studio.codec import encode_prediction
+from backend.telemetry import logger
+
+log = logger("publish")
+
+FIRST_SCORE = 0.25
+STEP = 1e-5
+PREVIEW = "preview"
+
+
+def load(parts: Parts, project: Project, version_name: str) -> Version:
+    """A version of the project, from memory or storage."""
+    return parts.host.version(project.key, version_name, project.asks())
+
+
+# ---------------------------------------------------------------------------------------------------- a new version
+def plan(parts: Parts, key: str, version_name: str, name: str) -> int:
+    """Choose the window of a publication and write it down; how many tasks. A plan that exists is kept."""
+    project = parts.registry.must_project(key)
+    if records.published(parts.registry, key, name):
+        return len(records.published(parts.registry, key, name))
+    ranking = rank(parts, view(parts, project, load(parts, project, version_name)), parts.settings.window, refit=False)
+    rows = [(pick.task_id, FIRST_SCORE + STEP * place, pick.reason) for place, pick in enumerate(ranking.picks)]
+    records.save_published(parts.registry, key, name, rows)
+    return len(rows)
+
+
+def push(parts: Parts, key: str, version_name: str, name: str) -> int:
+    """Push the planned predictions in one call, those excepted that Label Studio holds; how many were pushed."""
+    project = parts.registry.must_project(key)
+    held = {p["task"] for p in parts.studio.predictions(project.id, version=name)}
+    planned = records.published(parts.registry, key, name)
+    table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
+    todo = [task for task in planned if task not in held and task in table.position]
+    if not todo:
+        return 0
+    model = load(parts, project, version_name)
+    features = parts.features.of(model.encoder).get([table.texts[table.position[t]] for t in todo])
+    by_control = model.outputs(features)
+    predictions = [
+        {
+            "task": task,
+            **encode_prediction(
+                project.asks(), {c: outputs[at] for c, outputs in by_control.items()}, planned[task][0], name
+            ),
+        }
+        for at, task in enumerate(todo)
+    ]
+    return _push(parts, project, name, predictions)
+
+
+def _push(parts: Parts, project: Project, name: str, predictions: Sequence[Mapping[str, Any]]) -> int:
+    """Push in bulk; if tasks were deleted meanwhile, compare with Label Studio and push the rest."""
+    try:
+        return parts.studio.push_predictions(project.id, list(predictions))
+    except StudioError:
+        there = {int(t["id"]) for t in parts.studio.all_tasks(project.id)}
+        gone = [p["task"] for p in predictions if p["task"] not in there]
+        if not gone:
+            raise
+        parts.registry.delete_tasks(project.key, gone)
+        held = {p["task"] for p in parts.studio.predictions(project.id, version=name)}
+        rest = [p for p in predictions if p["task"] in there and p["task"] not in held]
+        return parts.studio.push_predictions(project.id, rest) if rest else 0
+
+
+def switch(parts: Parts, key: str, version_name: str, name: str, reason: str) -> None:
+    """Make the publication the current one: here with one row, then in Label Studio."""
+    project = parts.registry.must_project(key)
+    records.activate(parts.registry, key, version_name, name, reason)
+    parts.studio.set_model_version(project.id, name)
+    log.info("published", project=key, version=name, reason=reason)
+
+
+def clean_up(parts: Parts, key: str) -> list[str]:
+    """Delete predictions and rows of former publications; their names. Label Studio's current version is never touched."""
+    project = parts.registry.must_project(key)
+    current = records.active(parts.registry, key)
+    keep = current.name if current else ""
+    former = {a.name for a in records.activations(parts.registry, key)} | {PREVIEW}
+    held = set(parts.studio.model_versions(project.id))
+    old = sorted((former & held) - {keep})
+    for name in old:
+        parts.studio.delete_version(project.id, name)
+        parts.prediction_ids.pop((key, name), None)
+    for name in former - {keep}:
+        records.forget_published(parts.registry, key, name)
+    return old
+
+
+# ------------------------------------------------------------------------------------------- between two versions
+def resort(parts: Parts, key: str) -> dict[int, float]:
+    """Bring the tasks that a fresh head finds best to the top; task id -> new score of each task that was moved.
+
+    Also fills the window up when most of it has been labelled.
+    """
+    project = parts.registry.must_project(key)
+    activation = records.active(parts.registry, key)
+    if activation is None:
+        return {}
+    current = view(parts, project, load(parts, project, activation.version))
+    held = records.published(parts.registry, key, activation.name)
+    waiting = {task: score for task, (score, _) in held.items() if task not in current.labels.touched}
+    low = len(waiting) < parts.settings.window // 4
+    ranking = rank(parts, current, parts.settings.window if low else parts.settings.fast_top, refit=True)
+    top = [pick.task_id for pick in ranking.picks[: parts.settings.fast_top]]
+    changes = moves(waiting, top)
+    reasons = {pick.task_id: pick.reason for pick in ranking.picks}
+    _apply_moves(parts, project, activation, changes, ranking, held)
+    records.save_published(
+        parts.registry, key, activation.name, [(task, score, reasons[task]) for task, score in changes.items()]
+    )
+    if low:
+        _extend(parts, project, activation, ranking, {**waiting, **changes})
+    return changes
+
+
+def _apply_moves(
+    parts: Parts,
+    project: Project,
+    activation: Activation,
+    changes: Mapping[int, float],
+    ranking: Ranking,
+    held: Mapping[int, Any],
+) -> None:
+    schema = project.asks()
+    # the last place first: at no moment does a task stand before one that is to precede it
+    for task, score in sorted(changes.items(), key=lambda item: -item[1]):
+        prediction = _prediction_id(parts, project, activation.name, task) if task in held else None
+        if prediction is not None:
+            parts.studio.patch_score(prediction, score)
+            continue
+        body = encode_prediction(schema, ranking.outputs[task], score, activation.name)
+        parts.studio.create_prediction(task, **body)
+
+
+def _prediction_id(parts: Parts, project: Project, name: str, task: int) -> int | None:
+    """Label Studio's id of a published prediction; the bulk push returns none, so they are read once a publication."""
+    ids = parts.prediction_ids.setdefault((project.key, name), {})
+    if task not in ids:
+        ids.update((int(p["task"]), int(p["id"])) for p in parts.studio.predictions(project.id, version=name))
+    return ids.get(task)
+
+
+def _extend(
+    parts: Parts, project: Project, activation: Activation, ranking: Ranking, waiting: Mapping[int, float]
+) -> None:
+    """Append the ranking's tasks that are not in the window yet, behind its last place."""
+    fresh = [pick for pick in ranking.picks if pick.task_id not in waiting]
+    if not fresh:
+        return
+    last = max([FIRST_SCORE, *waiting.values()])
+    rows = [(pick.task_id, last + STEP * (at + 1), pick.reason) for at, pick in enumerate(fresh)]
+    schema = project.asks()
+    predictions = [
+        {"task": task, **encode_prediction(schema, ranking.outputs[task], score, activation.name)}
+        for task, score, _ in rows
+    ]
+    records.save_published(parts.registry, project.key, activation.name, rows)
+    _push(parts, project, activation.name, predictions)
+    log.info("window extended", project=project.key, version=activation.name, tasks=len(rows))
+
+
+# ------------------------------------------------------------------------------------------------------ is it so?
+def check_order(parts: Parts, key: str) -> bool:
+    """Ask Label Studio for the head of the queue and compare it with ours; the answer is kept for ``status``.
+
+    Tasks that were answered since are not counted against the order.
+    """
+    project = parts.registry.must_project(key)
+    activation = records.active(parts.registry, key)
+    if activation is None:
+        return False
+    ours = list(records.published(parts.registry, key, activation.name).items())
+    theirs = parts.studio.queue(project.id, parts.settings.fast_top * 2)
+    remote = parts.studio.project(project.id)
+    served = {task for task, _ in theirs}
+    expected = [task for task, _ in ours if task in served][: len(theirs)]
+    problems = []
+    if remote.get("model_version") != activation.name:
+        problems.append(f"the project's model version is {remote.get('model_version')!r}, not {activation.name!r}")
+    if remote.get("sampling") != "Uncertainty sampling":
+        problems.append(f"the project's sampling is {remote.get('sampling')!r}")
+    in_window = [task for task, _ in theirs if task in dict(ours)]
+    if in_window != expected:
+        problems.append(f"Label Studio has {in_window[:5]} at the top, expected {expected[:5]}")
+    check = {
+        "in_order": not problems,
+        "checked_at": datetime.fromtimestamp(now(), UTC).isoformat(timespec="seconds"),
+        "detail": "; ".join(problems),
+    }
+    parts.registry.save_queue_check(key, check)
+    if problems:
+        log.warning("Label Studio's queue is not in our order", project=key, detail=check["detail"])
+    return not problems
+
+
+def served_score(worth: float) -> float:
+    """The score that ``/predict`` gives a task outside the window: in [0.5, 1], low where a label is worth more."""
+    return 1.0 - 0.5 * min(1.0, max(0.0, worth))
+
+
+def empty(reason: str) -> Output:
+    """What is said of a task that cannot be predicted."""
+    return Output(probs=None, reason=reason)

@@ -1,0 +1,226 @@
+"""A training from snapshot to registered version; each function is one step of the durable workflow.
+
+A snapshot's hash names the work: the same labels, recipe and base model are the same version and are not trained again.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backend.active.metrics import accuracy_interval, worse_beyond_noise
+from backend.errors import UserError
+from backend.models.spec import ModelSpec
+from backend.pipeline.parts import Parts, main_control
+from backend.pipeline.pool import Labels, TaskTable, read_labels
+from backend.pipeline.publish import load
+from backend.problems.recipe import Recipe
+from backend.problems.schema import Example, Schema
+from backend.registry import versions as records
+from backend.registry.records import Project, VersionRow
+from backend.serving.host import data_folder
+from backend.telemetry import logger
+
+log = logger("retrain")
+
+Progress = Callable[[float, str], None]
+
+
+def cold_start(parts: Parts, project: Project) -> VersionRow:
+    """The version before any training: the frozen base model with a head made of the label names."""
+    schema = project.asks()
+    return records.add_version(
+        parts.registry,
+        project.key,
+        schema_hash=schema.hash,
+        snapshot=f"cold-{schema.hash}",
+        seen=0,
+        labels=0,
+        location=None,
+        audit=None,
+        meta={"kind": "cold"},
+        verdict="ready",
+        first_number=0,
+    )
+
+
+def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
+    """What is to be learned: ``{"hash", "path", "seen", "labels"}``; the file is named by its content's hash.
+
+    Raises UserError where there is too little to learn from.
+    """
+    project = parts.registry.must_project(key)
+    seen, _ = parts.registry.newest_change(key)
+    table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
+    labels = read_labels(parts.registry, project)
+    train, held_out = split(table, labels)
+    _check_enough(project, train)
+    content = {
+        "schema": project.asks().to_json(),
+        "model": asdict(ModelSpec.from_settings(parts.settings)),
+        "recipe": asdict(Recipe.from_settings(parts.settings)),
+        "train": [_example_json(e) for e in train],
+        "held_out": [_example_json(e) for e in held_out],
+    }
+    text = json.dumps(content, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    path = data_folder(parts.settings, "work", digest) / "snapshot.json"
+    path.write_text(text)
+    return {"hash": digest, "path": str(path), "seen": seen, "labels": len(train) + len(held_out)}
+
+
+def split(table: TaskTable, labels: Labels) -> tuple[list[Example], list[Example]]:
+    """(training examples, held-out examples), in order of the task ids."""
+    train: list[Example] = []
+    held_out: list[Example] = []
+    for task_id in sorted(labels.targets):
+        at = table.position.get(task_id)
+        if at is not None:
+            example = Example(task_id, table.texts[at], labels.targets[task_id])
+            (held_out if table.audit[at] else train).append(example)
+    return train, held_out
+
+
+def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Progress) -> str:
+    """Train in a process of its own and store the result; its key in the storage. Done already: returned at once.
+
+    Raises UserError with the last line of the training's log where it failed.
+    """
+    location = f"{key}/{snapshot['hash']}"
+    if parts.storage.has(location):
+        return location
+    folder = Path(snapshot["path"]).parent
+    out = folder / "version"
+    log_file = folder / "training.log"
+    command = [sys.executable, "-m", "backend.pipeline.train_job", snapshot["path"], str(out)]
+    with open(log_file, "w") as errors:
+        # on a terminal the bar goes to the terminal, elsewhere the log takes what the training says
+        stderr = None if sys.stderr.isatty() else errors
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.PIPE, text=True) as job:
+            assert job.stdout is not None
+            for line in job.stdout:
+                _report(line, on_progress)
+    if job.returncode != 0:
+        lines = log_file.read_text().strip().splitlines()
+        last = lines[-1] if lines else f"exit code {job.returncode}"
+        raise UserError(f"The training process failed: {last}", f"Its log: {log_file}")
+    parts.storage.put(out, location)
+    return location
+
+
+def _report(line: str, on_progress: Progress) -> None:
+    try:
+        value = json.loads(line)
+        on_progress(float(value["progress"]), str(value["message"]))
+    except (ValueError, KeyError, TypeError):
+        log.info("training says", line=line.strip()[:500])
+
+
+def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str) -> dict[str, Any]:
+    """Evaluate on the held-out tasks and register: ``{"version", "activate", "message"}``.
+
+    The gate keeps a version back only if it is worse than the active one beyond noise on the same held-out tasks.
+    """
+    project = parts.registry.must_project(key)
+    schema = project.asks()
+    content = json.loads(Path(snapshot["path"]).read_text())
+    meta = json.loads((parts.storage.get(location) / "version.json").read_text())
+    held_out = [example_from(e) for e in content["held_out"]]
+    trained_schema = Schema.from_json(content["schema"])
+    new = _correct(parts, trained_schema, location, held_out)
+    verdict = _verdict(parts, project, held_out, new)
+    row = records.add_version(
+        parts.registry,
+        key,
+        schema_hash=trained_schema.hash,
+        snapshot=snapshot["hash"],
+        seen=snapshot["seen"],
+        labels=snapshot["labels"],
+        location=location,
+        audit=audit_result(new),
+        meta=meta,
+        verdict=verdict,
+    )
+    if schema.hash != trained_schema.hash:
+        return {"version": row.name, "activate": False, "message": "the label config changed during the training"}
+    message = _message(row)
+    log.info("version registered", project=key, version=row.name, verdict=row.verdict, audit=row.audit)
+    return {"version": row.name, "activate": row.verdict == "ready", "message": message}
+
+
+def discard(parts: Parts, snapshot: Mapping[str, Any]) -> None:
+    """Delete the working folder of a training that is registered."""
+    shutil.rmtree(Path(snapshot["path"]).parent, ignore_errors=True)
+
+
+def audit_result(correct: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any] | None:
+    """``{"n", "correct", "value", "low", "high"}`` of held-out answers, None where there is none."""
+    if not len(correct):
+        return None
+    interval = accuracy_interval(int(correct.sum()), len(correct))
+    return {
+        "n": len(correct),
+        "correct": int(correct.sum()),
+        "value": round(interval.value, 4),
+        "low": round(interval.low, 4),
+        "high": round(interval.high, 4),
+    }
+
+
+def _correct(
+    parts: Parts, schema: Schema, location: str, held_out: list[Example]
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    from backend.problems.version import load_version
+
+    return _evaluate(load_version(parts.storage.get(location), parts.host.encoder()), schema, held_out)
+
+
+def _evaluate(version: Any, schema: Schema, held_out: list[Example]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    control, problem = main_control(schema)
+    outputs = version.predict([e.text for e in held_out])[control.name] if held_out else []
+    pairs = zip(outputs, held_out, strict=True)
+    return np.array([problem.correct(o, e.targets[control.name]) for o, e in pairs], bool)
+
+
+def _verdict(parts: Parts, project: Project, held_out: list[Example], new: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
+    current = records.active(parts.registry, project.key)
+    row = records.version(parts.registry, project.key, current.version) if current else None
+    if row is None or row.schema_hash != project.asks().hash:
+        return "ready"
+    old = _evaluate(load(parts, project, row.name), project.asks(), held_out)
+    if not worse_beyond_noise(old, new):
+        return "ready"
+    return f"worse than {row.name} on the same {len(new)} held-out tasks: {int(new.sum())} right, not {int(old.sum())}"
+
+
+def _message(row: VersionRow) -> str:
+    on = f"{row.audit['correct']} of {row.audit['n']} held-out tasks right" if row.audit else "no held-out task yet"
+    return f"{row.name} learned from {row.labels} labels, {on}" + (
+        "" if row.verdict == "ready" else f"; not activated: {row.verdict}"
+    )
+
+
+def _check_enough(project: Project, train: list[Example]) -> None:
+    control, problem = main_control(project.asks())
+    if not problem.can_fit(control, [e.targets[control.name] for e in train]):
+        raise UserError(
+            f"{len(train)} labelled tasks that may be trained on are too few, or they all have the same label.",
+            "Label a few more; tasks of the audit share do not count.",
+        )
+
+
+def _example_json(example: Example) -> dict[str, Any]:
+    targets = {name: [round(float(x), 6) for x in target] for name, target in example.targets.items()}
+    return {"task": example.task_id, "text": example.text, "targets": targets}
+
+
+def example_from(value: Mapping[str, Any]) -> Example:
+    targets = {name: np.array(target, np.float32) for name, target in value["targets"].items()}
+    return Example(value["task"], value["text"], targets)

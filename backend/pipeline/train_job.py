@@ -1,0 +1,55 @@
+"""The training process: ``python -m backend.pipeline.train_job SNAPSHOT OUT``.
+
+Reads the snapshot, writes the version's directory, says how far it is as JSON lines on standard output. It ends by
+itself when its standard input closes, so that it never outlives the worker that started it.
+"""
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+
+from backend.pipeline.retrain import example_from
+from backend.problems.schema import Schema
+
+
+def main(snapshot: str, out: str) -> None:
+    """Train once."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if hasattr(os, "nice"):
+        os.nice(10)  # predictions and the queue come first
+    from tqdm import tqdm
+
+    from backend.models.spec import ModelSpec
+    from backend.problems.recipe import Recipe
+    from backend.problems.training import train_version
+
+    content = json.loads(Path(snapshot).read_text())
+    with tqdm(total=None, unit="step", disable=not sys.stderr.isatty()) as bar:
+
+        def on_progress(step: int, steps: int, loss: float) -> None:
+            bar.total = steps
+            bar.update(step - bar.n)
+            bar.set_postfix(loss=f"{loss:.3f}")
+            message = f"step {step} of {steps}, loss {loss:.3f}"
+            print(json.dumps({"progress": step / max(steps, 1), "message": message}), flush=True)
+
+        train_version(
+            ModelSpec(**content["model"]),
+            Schema.from_json(content["schema"]),
+            [example_from(e) for e in content["train"]],
+            [example_from(e) for e in content["held_out"]],
+            Recipe(**content["recipe"]),
+            Path(out),
+            on_progress,
+        )
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

@@ -1,0 +1,31 @@
+"""Which workers live: each writes a heartbeat, so that others can take over what a dead one left."""
+
+from backend.registry.database import now
+from backend.registry.store import Registry
+
+DEAD_AFTER_S = 60
+
+
+def beat(registry: Registry, worker: str) -> None:
+    """Note that a worker lives."""
+    registry.write(
+        "INSERT INTO workers (id, seen_at) VALUES (:id, :at) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
+        {"id": worker, "at": now()},
+    )
+
+
+def dead(registry: Registry) -> list[str]:
+    """Workers without a heartbeat for a minute."""
+    rows = registry.rows("SELECT id FROM workers WHERE seen_at < :limit", limit=now() - DEAD_AFTER_S)
+    return [row["id"] for row in rows]
+
+
+def alive(registry: Registry) -> bool:
+    """Whether any worker has beaten within the last minute."""
+    row = registry.row("SELECT MAX(seen_at) AS at FROM workers")
+    return bool(row and row["at"] and row["at"] > now() - DEAD_AFTER_S)
+
+
+def forget(registry: Registry, worker: str) -> None:
+    """Drop a worker whose work has been taken over."""
+    registry.write("DELETE FROM workers WHERE id = :id", {"id": worker})
