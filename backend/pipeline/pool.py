@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from backend.active.audit import audit_rank, is_audit
 from backend.errors import UserError
-from backend.problems.schema import Control, Floats, Schema
+from backend.problems.schema import Control, Floats
 from backend.registry.records import Annotation, Project
 from backend.registry.store import Registry
 from backend.studio.codec import decode, read_text

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backend.active.order import moves
-from backend.errors import StudioError, UserError
+from backend.errors import StudioError
 from backend.pipeline.parts import Parts
 from backend.pipeline.ranking import Ranking, rank, view
-from backend.problems.schema import Output, Schema
+from backend.problems.schema import Output
 from backend.problems.version import Version
 from backend.registry import versions as records
 from backend.registry.database import now
@@ -98,7 +98,7 @@ def switch(parts: Parts, key: str, version_name: str, name: str, reason: str) ->
 
 
 def clean_up(parts: Parts, key: str) -> list[str]:
-    """Delete predictions and rows of former publications; their names. Label Studio's current version is never touched."""
+    """Delete predictions and rows of former publications; their names. The current version is never touched."""
     project = parts.registry.must_project(key)
     current = records.active(parts.registry, key)
     keep = current.name if current else ""

@@ -26,7 +26,7 @@ _UPSERT_ANNOTATION = sa.text(
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
 class Registry:
@@ -144,6 +144,16 @@ class Registry:
     def has_tasks(self, key: str) -> bool:
         """Whether the project has any task."""
         return self.row("SELECT 1 FROM tasks WHERE project = :key LIMIT 1", key=key) is not None
+
+    def labelled(self, key: str) -> list[int]:
+        """Ids of tasks with at least one answer that is no skip."""
+        rows = self.rows("SELECT DISTINCT task_id FROM annotations WHERE project = :key AND cancelled = 0", key=key)
+        return [int(row["task_id"]) for row in rows]
+
+    def touched(self, key: str) -> frozenset[int]:
+        """Ids of tasks with any annotation, skips included."""
+        rows = self.rows("SELECT DISTINCT task_id FROM annotations WHERE project = :key", key=key)
+        return frozenset(int(row["task_id"]) for row in rows)
 
     def labelled_count(self, key: str) -> int:
         """Tasks with at least one answer that is no skip."""

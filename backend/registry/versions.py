@@ -125,6 +125,19 @@ def published(registry: Registry, key: str, name: str) -> dict[int, tuple[float,
     return {row["task_id"]: (row["score"], json.loads(row["reason"])) for row in rows}
 
 
+def published_scores(registry: Registry, key: str, name: str, task_ids: Sequence[int]) -> dict[int, float]:
+    """Task id -> score, for those of the given tasks that are published."""
+    if len(task_ids) > 1:
+        return {task: score for task, (score, _) in published(registry, key, name).items()}
+    rows = registry.rows(
+        "SELECT task_id, score FROM published WHERE project = :key AND name = :name AND task_id = :task",
+        key=key,
+        name=name,
+        task=task_ids[0] if task_ids else -1,
+    )
+    return {row["task_id"]: row["score"] for row in rows}
+
+
 def forget_published(registry: Registry, key: str, name: str) -> None:
     """Drop the rows of a publication that Label Studio no longer holds."""
     registry.write("DELETE FROM published WHERE project = :key AND name = :name", {"key": key, "name": name})

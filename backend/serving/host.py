@@ -63,6 +63,18 @@ class ModelHost:
                 self._versions.popitem(last=False)
             return loaded
 
+    def cold(self, schema: Schema) -> "Version":
+        """The base model with a head made of the label names, for a schema that no version was made for."""
+        with self._lock:
+            key = ("", schema.hash)
+            if key not in self._versions:
+                from backend.problems.version import cold_version
+
+                self._versions[key] = cold_version(self.encoder(), schema)
+                while len(self._versions) > self._settings.versions_in_memory:
+                    self._versions.popitem(last=False)
+            return self._versions[key]
+
     def _load(self, key: str, name: str, schema: Schema) -> "Version":
         from backend.problems.version import cold_version, load_version
 
