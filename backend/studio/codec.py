@@ -1,0 +1,92 @@
+"""Tasks, annotations and results as Label Studio has them <-> texts, targets and outputs as the rest knows them.
+
+Answers that Label Studio would choke on (a null result, a version that is no string, a score that is no number: the
+whole batch is lost and the annotator cannot open the task) cannot be made here.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backend.errors import UserError
+from backend.problems.schema import Control, Floats, Output, Schema
+from backend.studio.schema import KINDS
+
+
+def read_text(control: Control, data: Mapping[str, Any]) -> str:
+    """The task's text, as it is. Raises UserError, with the reason, where there is none.
+
+    A text that looks like an address or a path is a text: nothing is ever fetched because of it.
+    """
+    field = control.text_field
+    if not isinstance(data, Mapping) or field not in data:
+        raise UserError(f"The task's data has no field {field!r}.")
+    text = data[field]
+    if not isinstance(text, str):
+        raise UserError(f"The task's field {field!r} holds no text but {type(text).__name__}.")
+    if not text.strip():
+        raise UserError(f"The task's field {field!r} is empty.")
+    return text
+
+
+def decode(schema: Schema, annotations: Sequence[Mapping[str, Any]]) -> dict[str, Floats] | None:
+    """Targets of one task by control name, made of all its annotations; None where nobody answered usably.
+
+    Each annotator has one vote: the newest annotation that was not cancelled. Ties between labels stay ties.
+    """
+    newest = _newest_by_annotator(annotations)
+    targets = {}
+    for control in schema.controls:
+        kind = KINDS[control.kind]
+        votes = [kind.decode(control, _regions(control, annotation)) for annotation in newest]
+        usable = [vote for vote in votes if vote is not None]
+        if usable:
+            targets[control.name] = kind.combine(control, usable)
+    return targets or None
+
+
+def _newest_by_annotator(annotations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    given = [a for a in annotations if not a.get("was_cancelled") and a.get("result")]
+    by_annotator: dict[Any, Mapping[str, Any]] = {}
+    for annotation in sorted(given, key=lambda a: (str(a.get("updated_at") or ""), _number(a.get("id")))):
+        by_annotator[_annotator(annotation)] = annotation
+    return list(by_annotator.values())
+
+
+def _annotator(annotation: Mapping[str, Any]) -> Any:
+    """Who answered. An export has a dict for it; an answer whose author was deleted counts as a person of its own."""
+    who = annotation.get("completed_by")
+    if isinstance(who, Mapping):
+        who = who.get("id")
+    return who if isinstance(who, int | str) else ("annotation", _number(annotation.get("id")))
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _regions(control: Control, annotation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    result = annotation["result"]
+    regions = result if isinstance(result, list) else []
+    return [r for r in regions if isinstance(r, Mapping) and r.get("from_name") == control.name]
+
+
+def encode_result(schema: Schema, outputs: Mapping[str, Output]) -> list[dict[str, Any]]:
+    """Regions of a prediction, valid against the config; each has a ``score``, its calibrated probability in [0, 1]."""
+    return [
+        region
+        for control in schema.controls
+        if control.name in outputs
+        for region in KINDS[control.kind].encode(control, outputs[control.name])
+    ]
+
+
+def encode_prediction(
+    schema: Schema, outputs: Mapping[str, Output], score: float, model_version: str
+) -> dict[str, Any]:
+    """A prediction that Label Studio can store; ``result`` is empty where nothing can be said.
+
+    ``score`` in [0, 1], low = label sooner; NaN counts as 1, the end of the queue, and values outside are clipped.
+    """
+    sound = 1.0 if math.isnan(score) else min(1.0, max(0.0, float(score)))
+    return {"result": encode_result(schema, outputs), "score": sound, "model_version": str(model_version)}

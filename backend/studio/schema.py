@@ -1,0 +1,124 @@
+"""Label config -> :class:`Schema`. Only here is the config's XML read; all else speaks of controls.
+
+Label Studio's own SDK reads the tags; this module decides what a model here can learn, and says of everything else
+which tag stands in the way. A further control is one more module like :mod:`backend.studio.choices` and one entry in
+``KINDS``.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from backend.errors import TooLarge, UnsupportedConfig
+from backend.problems.schema import Control, Floats, Output, Schema
+from backend.studio import choices
+
+if TYPE_CHECKING:
+    from label_studio_sdk.label_interface.object_tags import ObjectTag
+
+MAX_CONFIG_CHARS = 1_000_000
+MAX_LABELS = 1_000
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How Label Studio writes one kind of control.
+
+    ``labels``: the tag -> labels and descriptions. ``decode``: one annotation's regions of this control -> a vote,
+    or None. ``combine``: the annotators' votes -> a target. ``encode``: what the model says -> regions.
+    """
+
+    labels: Callable[[Element], tuple[tuple[str, ...], tuple[str, ...]]]
+    decode: Callable[[Control, Sequence[Mapping[str, Any]]], Any | None]
+    combine: Callable[[Control, Sequence[Any]], Floats]
+    encode: Callable[[Control, Output], list[dict[str, Any]]]
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {choices.KIND: Kind(choices.read_labels, choices.decode, choices.combine, choices.encode)}
+)
+
+_AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
+_SUPPORTED = 'Supported is one <Choices choice="single"> on one <Text value="$field">.'
+_FIELD = re.compile(r"\$[\w-]+")
+
+
+@lru_cache(maxsize=64)
+def parse_schema(label_config: str) -> Schema:
+    """What the config asks. Raises UnsupportedConfig, with a sentence that names the tag and what to do."""
+    if len(label_config) > MAX_CONFIG_CHARS:
+        raise TooLarge(f"The label config has {len(label_config)} characters; at most {MAX_CONFIG_CHARS} are read.")
+    controls, objects = _read(label_config)
+    if not controls:
+        raise UnsupportedConfig("The label config has no control tag with a name and a toName.", _SUPPORTED)
+    if len(controls) > 1:
+        names = ", ".join(f"<{node.tag} name={node.get('name')!r}>" for node in controls)
+        raise UnsupportedConfig(f"The label config asks several questions: {names}.", _SUPPORTED)
+    return Schema(tuple(_control(node, objects) for node in controls))
+
+
+def _read(label_config: str) -> "tuple[list[Element], dict[str, ObjectTag]]":
+    """The tags that ask something, and the SDK's object tags by name."""
+    if not label_config.strip():
+        raise UnsupportedConfig("The project has no label config.", "Set up its labeling interface.")
+    if "<!DOCTYPE" in label_config or "<!ENTITY" in label_config:
+        raise UnsupportedConfig("The label config declares a document type or entities.", "Remove the declaration.")
+    from label_studio_sdk.label_interface.interface import LabelInterface
+
+    try:
+        interface = LabelInterface(label_config)
+        root = ElementTree.fromstring(label_config)
+    except Exception as error:  # the SDK raises whatever its parsers raise; they have no base class in common
+        raise UnsupportedConfig(f"The label config cannot be read: {error!s:.300}.", "Correct its XML.") from error
+    by_name = {str(tag.name): tag for tag in interface.controls or ()}
+    asking = {name for name, tag in by_name.items() if (tag.tag or "").lower() not in _AIDS}
+    nodes = [node for node in root.iter() if node.get("name") in asking]
+    if len(nodes) > len(asking):
+        raise UnsupportedConfig("Two tags of the label config have the same name.", "Give each a name of its own.")
+    return nodes, {str(tag.name): tag for tag in interface.objects or ()}
+
+
+def _control(node: Element, objects: "Mapping[str, ObjectTag]") -> Control:
+    kind = KINDS.get(node.tag.lower())
+    if kind is None:
+        raise UnsupportedConfig(f"<{node.tag}> is not supported.", _SUPPORTED)
+    to_name = node.get("toName", "")
+    if to_name not in objects:
+        raise UnsupportedConfig(f'<{node.tag} toName="{to_name}"> does not name one object tag.', _SUPPORTED)
+    labels, descriptions = kind.labels(node)
+    if len(labels) > MAX_LABELS:
+        raise UnsupportedConfig(f"<{node.tag}> has {len(labels)} labels; at most {MAX_LABELS} are supported.")
+    return Control(
+        name=node.get("name", ""),
+        kind=node.tag.lower(),
+        to_name=to_name,
+        text_field=_text_field(node, objects[to_name]),
+        labels=labels,
+        descriptions=descriptions,
+    )
+
+
+def _text_field(node: Element, found: "ObjectTag") -> str:
+    """The key of the task's data that holds the text which the control is about."""
+    attributes = found.attr or {}
+    if (found.tag or "").lower() != "text":
+        raise UnsupportedConfig(f"<{node.tag}> on <{found.tag}> is not supported.", _SUPPORTED)
+    if (found.value_type or "text") != "text":
+        raise UnsupportedConfig(
+            f'<Text valueType="{found.value_type}"> is not supported: nothing is ever fetched.',
+            "Import the texts themselves and remove valueType.",
+        )
+    if attributes.get("encoding", "none") != "none":
+        raise UnsupportedConfig(
+            f'<Text encoding="{attributes["encoding"]}"> is not supported.', "Import plain texts and remove encoding."
+        )
+    if not _FIELD.fullmatch(str(found.value)):
+        raise UnsupportedConfig(
+            f'<Text value="{found.value}"> is not supported.', 'Name one field of the data, such as value="$text".'
+        )
+    return str(found.value)[1:]
