@@ -195,7 +195,6 @@ class Worker:
             "application_version": __version__,
             "executor_id": settings.worker_id,
             "log_level": "WARNING",
-            "run_admin_server": False,  # type: ignore[typeddict-unknown-key]
         }
         DBOS(config=config)
         DBOS.launch()

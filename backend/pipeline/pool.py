@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.active import selection
 from backend.active.audit import audit_rank, is_audit
 from backend.errors import UserError
 from backend.problems.schema import Control, Floats
@@ -55,6 +56,7 @@ class PoolCache:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tables: dict[str, tuple[tuple[int, str, float], TaskTable]] = {}
+        self._clusters: dict[str, tuple[tuple[str, int, int], NDArray[np.int64]]] = {}
 
     def table(self, registry: Registry, project: Project, share: float) -> TaskTable:
         """The project's tasks. ``share`` of them are audit tasks, by a hash of the id."""
@@ -64,6 +66,34 @@ class PoolCache:
             if project.key not in self._tables or self._tables[project.key][0] != stamp:
                 self._tables[project.key] = (stamp, build_table(registry, project.key, control, share))
             return self._tables[project.key][1]
+
+    def clusters(
+        self, project: Project, store_id: str, positions: NDArray[np.int64], features: Floats
+    ) -> NDArray[np.int64]:
+        """A cluster number for each of ``positions`` (N,) with ``features`` (N, D).
+
+        Computed once for a version and a set of tasks: a refresh must not wait for k-means. Tasks that came since are
+        each a cluster of their own until then.
+        """
+        size = int(positions.max(initial=-1)) + 1
+        stamp = (store_id, project.tasks_stamp)
+        with self._lock:
+            known = self._clusters.get(project.key)
+            if (
+                known is None
+                or known[0][:2] != stamp
+                or (known[1][positions[positions < known[0][2]]] < 0).mean() > 0.1
+            ):
+                numbers = np.full(size, -1, np.int64)
+                k = selection.cluster_count(len(positions))
+                numbers[positions] = selection.cluster(features, k, seed=0)
+                self._clusters[project.key] = known = ((*stamp, size), numbers)
+        numbers = np.full(max(size, len(known[1])), -1, np.int64)
+        numbers[: len(known[1])] = known[1]
+        found = numbers[positions]
+        fresh = found < 0
+        found[fresh] = numbers.max(initial=-1) + 1 + np.arange(int(fresh.sum()))
+        return found
 
 
 def build_table(registry: Registry, key: str, control: Control, share: float) -> TaskTable:
