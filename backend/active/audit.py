@@ -1,0 +1,50 @@
+"""Which tasks are held out to measure accuracy, and when they are labelled.
+
+Both are hashes of the project and the task id, so that they need no table, are the same on every machine, and never
+change: an audit task stays one for ever and is never trained on, which keeps the accuracy unbiased.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+
+def is_audit(project: str, task_id: int, share: float) -> bool:
+    """Whether a task is held out; true for about ``share`` (in [0, 1]) of all tasks.
+
+    With a larger share the held-out tasks of a smaller one stay held out.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}, expected a number in [0, 1]")
+    return _unit("audit", project, task_id) < share
+
+
+def audit_rank(project: str, task_id: int) -> float:
+    """A number in [0, 1) that does not depend on whether the task is held out; ascending is the order of labelling.
+
+    Any order that knows the model would make the measured accuracy a biased one.
+    """
+    return _unit("rank", project, task_id)
+
+
+def interleave(main: Sequence[int], audit: Sequence[int], share: float) -> list[int]:
+    """All items of both, each in its own order; while both last, ``share`` (in [0, 1]) of every prefix is ``audit``.
+
+    Of the first ``n`` items ``share * n``, rounded half up, are audit items: spread evenly, without randomness.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}, expected a number in [0, 1]")
+    mixed: list[int] = []
+    taken = 0  # audit items in ``mixed``
+    while taken < len(audit) and len(mixed) - taken < len(main):
+        if taken < int(share * (len(mixed) + 1) + 0.5):
+            mixed.append(audit[taken])
+            taken += 1
+        else:
+            mixed.append(main[len(mixed) - taken])
+    return mixed + list(main[len(mixed) - taken :]) + list(audit[taken:])
+
+
+def _unit(use: str, project: str, task_id: int) -> float:
+    """A number in [0, 1), uniform over task ids. 53 bits, so that no rounding gives 1."""
+    digest = hashlib.sha256(f"{use}:{project}:{task_id}".encode()).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53

@@ -1,0 +1,95 @@
+"""A linear classifier on features, and how it is fitted to a handful of labels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from backend.active.calibration import log_softmax, softmax
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """``weight`` (K, D) and ``bias`` (K,), float32; ``temperature`` divides the logits in ``probs``."""
+
+    weight: Floats
+    bias: Floats
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
+            raise ValueError(f"weight {self.weight.shape} and bias {self.bias.shape} must be (K, D) and (K,)")
+        if not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all() and self.temperature > 0):
+            raise ValueError("a head must be finite and its temperature positive")
+
+    def logits(self, features: Floats) -> Floats:
+        """Logits (N, K) of features (N, D), before the temperature."""
+        return np.asarray(features, np.float32) @ self.weight.T + self.bias
+
+    def probs(self, features: Floats) -> Floats:
+        """Calibrated probabilities (N, K) of features (N, D), rows summing to 1."""
+        return softmax(self.logits(features) / self.temperature).astype(np.float32)
+
+    def to_arrays(self) -> dict[str, Floats]:
+        """The head as arrays by name, for a safetensors file."""
+        return {"weight": self.weight, "bias": self.bias, "temperature": np.array([self.temperature], np.float32)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Floats]) -> "LinearHead":
+        """The head of :meth:`to_arrays`."""
+        return cls(arrays["weight"], arrays["bias"], float(arrays["temperature"][0]))
+
+
+def fit_linear_head(features: ArrayLike, targets: ArrayLike, *, seed: int, strength: float = 0.02) -> LinearHead:
+    """Logistic regression of ``targets`` (N, K), distributions over the classes, on ``features`` (N, D).
+
+    ``strength`` is sklearn's C on standardised features, low = flatter. Classes weigh the square root of their inverse
+    frequency. A class without examples keeps its place and gets a small probability (about 1 in N + K), so that it can
+    still be found; with one class only, all features get the same answer.
+    """
+    x, y = np.asarray(features, np.float64), np.asarray(targets, np.float64)
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or len(x) == 0:
+        raise ValueError(f"features {x.shape} and targets {y.shape} must be (N, D) and (N, K) with N of at least 1")
+    centre, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
+    seen = np.flatnonzero(y.sum(axis=0) > 0)
+    weight, bias = np.zeros((y.shape[1], x.shape[1])), np.zeros(y.shape[1])
+    if len(seen) > 1:
+        weight[seen], bias[seen] = _regress((x - centre) / scale, y[:, seen], seed, strength)
+    weight /= scale
+    bias -= weight @ centre
+    unseen = np.setdiff1d(np.arange(len(bias)), seen)
+    if len(unseen):
+        seen_logits = x @ weight[seen].T + bias[seen]
+        level = float(np.median(seen_logits[:, :1] - log_softmax(seen_logits)[:, :1]))  # median log of the normaliser
+        bias[unseen] = level - np.log(len(x) + len(bias))
+    return LinearHead(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def _regress(x: NDArray[np.float64], y: NDArray[np.float64], seed: int, c: float) -> tuple[ArrayLike, ArrayLike]:
+    """Weight (K, D) and bias (K,) for K >= 2 classes that all occur."""
+    from sklearn.linear_model import LogisticRegression
+
+    rows, classes = np.nonzero(y)  # a soft target is one example for each of its classes, weighted
+    weights = y[rows, classes] * class_weights(y)[classes]
+    model = LogisticRegression(C=c, max_iter=300, tol=1e-3, random_state=seed)  # type: ignore[no-untyped-call]
+    model.fit(x[rows], classes, sample_weight=weights)
+    if y.shape[1] == 2:  # sklearn keeps one row for two classes; half of it for each gives the same probabilities
+        return np.vstack([-model.coef_, model.coef_]) / 2, np.concatenate([-model.intercept_, model.intercept_]) / 2
+    return model.coef_, model.intercept_
+
+
+def class_weights(targets: ArrayLike) -> NDArray[np.float64]:
+    """Weights (K,) as the square root of the inverse class frequency in ``targets`` (N, K); 1 on average over examples.
+
+    The full inverse makes a rare class's few labels as loud as all others together. A class without examples has 1.
+    """
+    counts = np.asarray(targets, np.float64).sum(axis=0)
+    weights = np.ones(len(counts))
+    some = counts > 0
+    weights[some] = counts[some] ** -0.5
+    if some.any():
+        weights[some] *= counts.sum() / (counts * weights)[some].sum()
+    return weights

@@ -1,0 +1,56 @@
+"""How good a model is on held-out tasks, and how sure that is."""
+
+from dataclasses import dataclass
+from math import comb
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A measured value with the ends of its confidence interval, all in [0, 1]."""
+
+    value: float
+    low: float
+    high: float
+
+
+def accuracy_interval(correct: int, n: int, level: float = 0.95) -> Interval:
+    """Accuracy ``correct / n`` with Wilson's score interval, which is honest also for few examples and at 0 and 1.
+
+    Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
+    """
+    if n < 1 or not 0 <= correct <= n:
+        raise ValueError(f"{correct} correct of {n}: expected 0 <= correct <= n and n of at least 1")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    value = correct / n
+    centre = (value + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (value * (1 - value) / n + z * z / (4 * n * n)) ** 0.5
+    return Interval(value, max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half)))
+
+
+def macro_f1(predicted: ArrayLike, actual: ArrayLike) -> float:
+    """Mean F1 over the classes that occur in ``actual`` (N,), in [0, 1], high = good. 0 without examples."""
+    said, true = np.asarray(predicted), np.asarray(actual)
+    if said.shape != true.shape:
+        raise ValueError(f"{said.shape} predictions for {true.shape} labels")
+    scores = [2 * ((said == c) & (true == c)).sum() / ((said == c).sum() + (true == c).sum()) for c in np.unique(true)]
+    return float(np.mean(scores)) if scores else 0.0
+
+
+def worse_beyond_noise(old_correct: ArrayLike, new_correct: ArrayLike, level: float = 0.05) -> bool:
+    """Whether the new model is worse than the old one on the same examples by more than chance explains.
+
+    Both (N,) of bool. Exact one-sided sign test on the examples that only one of them gets right (McNemar 1947): true
+    if losing at least so many of them has a probability of at most ``level`` for equally good models. With few
+    examples hardly anything is beyond noise, and so a new model is not held back by bad luck.
+    """
+    old, new = np.asarray(old_correct, bool), np.asarray(new_correct, bool)
+    if old.shape != new.shape:
+        raise ValueError(f"{old.shape} and {new.shape}: both models must answer the same examples")
+    lost, won = int((old & ~new).sum()), int((~old & new).sum())
+    differing = lost + won
+    as_bad = sum(comb(differing, k) for k in range(lost, differing + 1))  # of 2 ** differing equally likely outcomes
+    return lost > won and as_bad <= level * 2**differing
