@@ -1,0 +1,107 @@
+"""What the headless demo measures: accuracy on a test file, the order that Label Studio holds, latencies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from backend.demo.annotators import Person, Team
+from backend.demo.corpus import Item
+from backend.demo.feed import Status, StatusFeed, settled
+from backend.demo.stage import Stage
+from backend.errors import UserError
+
+BATCH = 100
+FIRST_TEST_ID = 10**12  # far from any task id
+PREDICT_ATTEMPTS = 5
+
+
+def measure_accuracy(
+    stage: Stage, uid: str, config: str, items: Sequence[Item], seconds: list[float]
+) -> tuple[str, float]:
+    """The version that answered and its share of right labels, in [0, 1], over all ``items``.
+
+    Asks ``/predict`` as Label Studio does, 100 texts a call, and appends the seconds of each call to ``seconds``. When
+    another version becomes active on the way, all is asked again.
+    """
+    for _ in range(PREDICT_ATTEMPTS):
+        found = [
+            p for start in range(0, len(items), BATCH) for p in _predict(stage, uid, config, items, start, seconds)
+        ]
+        names = {name for name, _ in found}
+        if len(names) == 1:
+            right = [label == item.label for (_, label), item in zip(found, items, strict=True)]
+            return names.pop(), float(np.mean(right))
+    raise UserError("The active version changed during every measurement on the test file.")
+
+
+def _predict(
+    stage: Stage, uid: str, config: str, items: Sequence[Item], start: int, seconds: list[float]
+) -> list[tuple[str, str | None]]:
+    batch = items[start : start + BATCH]
+    tasks = [{"id": FIRST_TEST_ID + start + at, "data": {"text": item.text}} for at, item in enumerate(batch)]
+    body = {"tasks": tasks, "project": uid, "label_config": config, "params": {"context": None}}
+    answer = stage.api.post("/predict", json=body)
+    if not answer.is_success:
+        raise UserError(f"/predict answered {answer.status_code}: {answer.text[:300]}")
+    seconds.append(answer.elapsed.total_seconds())
+    return [(p["model_version"], _label(p["result"])) for p in answer.json()["results"]]
+
+
+def _label(result: Sequence[Mapping[str, Any]]) -> str | None:
+    return str(result[0]["value"]["choices"][0]) if result else None
+
+
+def order_problem(stage: Stage, project: int, feed: StatusFeed) -> str | None:
+    """What is wrong with the order of Label Studio's own list of unlabelled tasks, by score; "" when nothing is.
+
+    Compares while nothing is on its way; a comparison during which the order changed is made again. None when that
+    happened each time, or when no task is left: then nothing is known.
+    """
+    for _ in range(PREDICT_ATTEMPTS):
+        before = feed.wait(settled)
+        top = _top(before)
+        if not top:
+            return None
+        theirs = stage.studio.queue(project, len(top))
+        version = stage.studio.project(project).get("model_version")
+        after = feed.next()
+        if settled(after) and _top(after) == top:
+            return _difference(before["published"]["name"], top, version, theirs)
+    return None
+
+
+def _top(status: Status) -> list[int]:
+    return [int(entry["task"]) for entry in status["published"]["top"]]
+
+
+def _difference(name: str, top: list[int], version: str | None, theirs: Sequence[tuple[int, float | None]]) -> str:
+    ids, scores = [task for task, _ in theirs], [score for _, score in theirs]
+    if version != name:
+        return f"the project's model version is {version!r}, not {name!r}"
+    if ids != top:
+        return f"Label Studio lists {ids}, published is {top}"
+    if any(score is None for score in scores) or scores != sorted(scores, key=lambda score: score or 0.0):
+        return f"the scores are not ascending: {scores}"
+    return ""
+
+
+def serve_problem(people: Sequence[Person], team: Team, feed: StatusFeed) -> str | None:
+    """What is wrong with the tasks that Label Studio serves to ``people``, who are new, one after the other.
+
+    Nobody answers meanwhile, so each must get the next one of the published order. "" when all is right, None when
+    no task is left.
+    """
+    expected = [task for task in _top(feed.wait(settled)) if task not in team.held()][: len(people)]
+    if not expected:
+        return None
+    served = [person.next_task() for person in people][: len(expected)]
+    return "" if served == expected else f"Label Studio serves {served}, published is {expected}"
+
+
+def summary_ms(seconds: Sequence[float]) -> dict[str, float] | None:
+    """p50, p95 and max in milliseconds, and the number n; None for no value."""
+    if not seconds:
+        return None
+    p50, p95 = (float(x) for x in np.percentile(np.array(seconds), (50, 95)) * 1000)
+    return {"p50": round(p50, 1), "p95": round(p95, 1), "max": round(max(seconds) * 1000, 1), "n": len(seconds)}

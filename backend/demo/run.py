@@ -1,0 +1,259 @@
+"""``ls-active demo``: up until Ctrl-C for people, or headless with simulated annotators and a summary."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from backend.demo import corpus
+from backend.demo.annotators import Person, Team
+from backend.demo.curve import Curve
+from backend.demo.feed import Status, StatusFeed, settled
+from backend.demo.measure import serve_problem, summary_ms
+from backend.demo.stage import Stage
+from backend.errors import UserError
+
+OBSERVERS = 3  # new users who ask for a task at the end, to see the order in which Label Studio serves
+FIRST_QUEUE_S = 3600
+TRAINING_S = 3600
+
+
+def run_demo(
+    *,
+    annotators: int,
+    labels: int,
+    json_file: Path | None,
+    data: Path | None,
+    test: Path | None,
+    port: int,
+    studio_port: int,
+    folder: Path,
+    seed: int,
+    wait: bool,
+) -> int:
+    """The exit code: 0 when all went well, 1 when a server or a training failed, 130 after Ctrl-C in a headless run.
+
+    Label Studio and our server live in ``folder``. Without ``annotators`` both stay up until Ctrl-C.
+    """
+    items, config = _load(data, seed)
+    held_back = corpus.read_jsonl(test) if test else []
+    _check_labels(items, held_back)
+    if json_file is not None and not json_file.resolve().parent.is_dir():
+        raise UserError(f"The folder of {json_file} does not exist.")
+    with _terminated_like_interrupted():
+        try:
+            _say(f"Starting Label Studio and our server in {folder} …")
+            with Stage(folder, port=port, studio_port=studio_port, seed=seed) as stage:
+                if annotators:
+                    summary = _run_headless(stage, items, config, held_back, annotators, labels, wait)
+                    summary = {"seed": seed, **summary}
+                    _finish(summary, json_file)
+                    return 0 if summary["training_failure"] is None else 1
+                return _run_interactive(stage, items, config)
+        except KeyboardInterrupt:
+            _say("\nStopped.")
+            return 130 if annotators else 0
+
+
+def _load(data: Path | None, seed: int) -> tuple[list[corpus.Item], str]:
+    """The tasks in the order they are imported in, and the label config."""
+    items = corpus.read_jsonl(data) if data else corpus.bbc_news()
+    own = Path(__file__).resolve().parents[2] / "label_config.xml"
+    config = corpus.label_config(corpus.labels_of(items)) if data or not own.exists() else own.read_text()
+    return corpus.shuffled(items, seed), config
+
+
+def _check_labels(items: Sequence[corpus.Item], held_back: Sequence[corpus.Item]) -> None:
+    if len(corpus.labels_of(items)) < 2:
+        raise UserError("The data has a single label.", "There is something to learn with two labels or more.")
+    unknown = set(corpus.labels_of(held_back)) - set(corpus.labels_of(items))
+    if unknown:
+        raise UserError(f"The test file has labels that the data has not: {', '.join(sorted(unknown))}.")
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM ends the demo as Ctrl-C does, so that no server is left behind."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+# ------------------------------------------------------------------------------------------------------ interactive
+def _run_interactive(stage: Stage, items: Sequence[corpus.Item], config: str) -> int:
+    """0, after Ctrl-C. The project of an earlier run in the same folder is used again."""
+    project = stage.find_project("Demo")
+    if project is None:
+        project, _ = stage.create_project("Demo", config, items)
+    _connect(stage, project)
+    with stage.feed(project) as feed:
+        _await_first_queue(stage, feed, len(items))
+    _say(_welcome(stage, project))
+    while True:
+        stage.check()
+        time.sleep(0.5)
+
+
+def _welcome(stage: Stage, project: int) -> str:
+    who, program = stage.studio_server.credentials, Path(sys.prefix) / "bin" / "ls-active"
+    return f"""
+  Label Studio   {stage.studio_server.url}/projects/{project}/data
+  user           {who.user}
+  password       {who.password}
+
+  What to try
+  1. "Label All Tasks": the tasks come in the model's order, with its suggestion filled in.
+  2. Answer a few: the head is refitted after each answer and the top of the queue changes within seconds.
+  3. After {stage.settings.retrain_after_labels} answers a LoRA training starts; a minute or two later a new version is active and the queue is new.
+  4. See it happen:   cd {stage.folder} && {program} status {project}
+     and              {program} doctor {project}
+
+  Ctrl-C ends both servers; `{stage.folder}` keeps everything for the next time.
+"""
+
+
+# --------------------------------------------------------------------------------------------------------- headless
+def _run_headless(
+    stage: Stage,
+    items: Sequence[corpus.Item],
+    config: str,
+    held_back: Sequence[corpus.Item],
+    annotators: int,
+    labels: int,
+    wait: bool,
+) -> dict[str, Any]:
+    """The summary of a run in which simulated annotators give ``labels`` labels in a new project."""
+    started = time.monotonic()
+    project, ids = stage.create_project(f"Demo of {time.strftime('%Y-%m-%d %H:%M:%S')}", config, items)
+    gold = {task: item.label for task, item in zip(ids, items, strict=True)}
+    _connect(stage, project)
+    with stage.feed(project) as feed:
+        first = _await_first_queue(stage, feed, len(items))
+        curve = Curve(stage, project, feed, str(first["uid"]), config, held_back)
+        team = Team(_people(stage, project, annotators, "annotator"), gold, labels, feed, wait=wait)
+        try:
+            _label(stage, feed, curve, team)
+            last = _train_on_all(stage, project, feed, curve)
+            served = serve_problem(_people(stage, project, OBSERVERS, "observer"), team, feed)
+        except UserError:
+            stage.check()  # a server that ended explains more than what followed from it
+            raise
+        finally:
+            feed.close()
+            team.stop()
+    curve.note_order(served)
+    return _summary(curve, team, last, len(items), annotators, time.monotonic() - started)
+
+
+def _connect(stage: Stage, project: int) -> None:
+    for sentence in stage.connect(project):
+        _say(f"  {sentence}")
+
+
+def _await_first_queue(stage: Stage, feed: StatusFeed, n: int) -> Status:
+    _say(f"The base model reads {n} texts for the first queue …")
+    start = time.monotonic()
+    status = feed.wait(lambda s: settled(s) or bool(s["problem"]) or not _lives(stage), timeout_s=FIRST_QUEUE_S)
+    stage.check()
+    if status["problem"]:
+        raise UserError(f"The project cannot be learned: {status['problem']}")
+    _say(f"The first queue is published ({time.monotonic() - start:.0f} s).")
+    return status
+
+
+def _lives(stage: Stage) -> bool:
+    try:
+        stage.check()
+    except UserError:
+        return False
+    return True
+
+
+def _people(stage: Stage, project: int, n: int, role: str) -> list[Person]:
+    """``n`` new users of Label Studio."""
+    names = [f"{role}-{project}-{at}@example.com" for at in range(1, n + 1)]
+    return [Person(stage.studio_server.url, stage.studio_server.add_annotator(name), project) for name in names]
+
+
+def _label(stage: Stage, feed: StatusFeed, curve: Curve, team: Team) -> None:
+    """Returns when the team has given its labels; each new version is measured on the way."""
+    curve.show(feed.next())
+    team.start()
+    while team.busy():
+        stage.check()
+        curve.show(feed.next())
+        time.sleep(0.5)
+
+
+def _train_on_all(stage: Stage, project: int, feed: StatusFeed, curve: Curve) -> Status:
+    """The status after a last training on all labels, if there are any that no version has seen."""
+    status = feed.wait(settled, timeout_s=TRAINING_S)
+    if status["new_labels"]:
+        curve.show(status)
+        stage.train(project)
+        status = feed.wait(settled, timeout_s=TRAINING_S)
+    curve.show(status)
+    return status
+
+
+def _summary(curve: Curve, team: Team, last: Status, n: int, annotators: int, seconds: float) -> dict[str, Any]:
+    active = next((v for v in curve.versions() if v["name"] == curve.newest), None)
+    work, training = team.work, last["training"]
+    client = {name: summary_ms(values) for name, values in {**work.seconds, "predict_100": curve.seconds}.items()}
+    return {
+        "labels": last["labels"],
+        "audit_labels": last["audit_labels"],
+        "tasks": n,
+        "annotators": annotators,
+        "active_version": last["active_version"],
+        "audit_accuracy": active["audit"] if active else None,
+        "test_accuracy": active["test_accuracy"] if active else None,
+        "versions": curve.versions(),
+        "queue_in_order": curve.checks > 0 and not curve.order_problems,
+        "order": {
+            "checks": curve.checks,
+            "problems": curve.order_problems,
+            "served": work.checked,
+            "served_out_of_order": work.unexpected,
+        },
+        "latency_ms": {**client, "resort": last["latency_ms"].get("refresh"), **last["latency_ms"]},
+        "failed_calls": work.errors,
+        "training_failure": training["message"] if training["state"] == "failed" else None,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _finish(summary: dict[str, Any], json_file: Path | None) -> None:
+    """Prints the summary and writes it."""
+    if json_file is not None:
+        json_file.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    audit, order = summary["audit_accuracy"], summary["order"]
+    _say("")
+    _say(f"labels            {summary['labels']}, of them {summary['audit_labels']} held out for measuring")
+    if audit:
+        _say(f"held-out accuracy {audit['value']:.1%} ({audit['low']:.1%} – {audit['high']:.1%}, n = {audit['n']})")
+    if summary["test_accuracy"] is not None:
+        _say(f"test accuracy     {summary['test_accuracy']:.1%}")
+    _say(f"queue in order    {'yes' if summary['queue_in_order'] else 'NO'}, {order['checks']} checks in Label Studio")
+    for problem in order["problems"]:
+        _say(f"                  {problem}")
+    for name, value in summary["latency_ms"].items():
+        if value:
+            _say(f"{name:<17} p50 {value['p50']:.0f} ms, p95 {value['p95']:.0f} ms, max {value['max']:.0f} ms")
+    if summary["training_failure"]:
+        _say(f"training failed   {summary['training_failure']}")
+    _say(f"time              {summary['seconds']:.0f} s")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

