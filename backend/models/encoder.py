@@ -1,0 +1,244 @@
+"""A pretrained encoder: texts to features, with or without an adapter merged into it."""
+
+import contextlib
+import copy
+import hashlib
+import inspect
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+from backend.errors import ModelError
+from backend.models.batching import batches
+from backend.models.spec import ModelSpec, resolve
+
+Floats = NDArray[np.float32]
+Progress = Callable[[int, int], None]
+
+SAMPLES = 256  # values of each tensor that identify the weights
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of texts, not padded; shared by an encoder and all its adapted copies."""
+
+    tokenizer: Any
+    prefix: str
+    max_tokens: int
+    pad: int
+    lock: Any
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """One list of token ids for each text, cut at ``max_tokens``, at least one token each."""
+        prefixed = [self.prefix + text for text in texts]
+        with self.lock:  # the tokenizer's truncation is state
+            encoded = self.tokenizer(
+                prefixed, truncation=True, max_length=self.max_tokens, return_attention_mask=False, verbose=False
+            )
+        return [ids or [self.pad] for ids in encoded["input_ids"]]
+
+    def batch(self, ids: Sequence[Sequence[int]], device: torch.device) -> dict[str, Tensor]:
+        """``input_ids`` and ``attention_mask``, (B, T) with T the longest."""
+        longest = max(map(len, ids))
+        padded = torch.full((len(ids), longest), self.pad, dtype=torch.long)
+        mask = torch.zeros((len(ids), longest), dtype=torch.long)
+        for row, one in enumerate(ids):
+            padded[row, : len(one)] = torch.tensor(one, dtype=torch.long)
+            mask[row, : len(one)] = 1
+        return {"input_ids": padded.to(device), "attention_mask": mask.to(device)}
+
+
+class Encoder:
+    """Mean-pooled features of a transformer; safe to use from several threads.
+
+    ``base_id``: 16 hex digits that name weights, prefix and cut; the same on every machine. ``dim``: D.
+    """
+
+    def __init__(self, model: nn.Module, tokens: Tokens, spec: ModelSpec, base_id: str) -> None:
+        self.model, self.tokens, self.spec, self.base_id = model, tokens, spec, base_id
+        self.dim = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.device = next(model.parameters()).device
+
+    @classmethod
+    def load(cls, spec: ModelSpec) -> "Encoder":
+        """The encoder in memory, on its device. Raises ModelError that says why it cannot be loaded."""
+        torch.set_num_threads(spec.threads or len(os.sched_getaffinity(0)))
+        source = resolve(spec.name)
+        model, tokenizer = _read(spec, source)
+        tokens = _tokens(spec, tokenizer, model)
+        base_id = _fingerprint(model, tokens)
+        model.to(pick_device(spec.device)).eval().requires_grad_(False)
+        return cls(model, tokens, spec, base_id)
+
+    def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> Floats:
+        """Features (N, D), float32, in the order of the texts; (0, D) without texts."""
+        ids = self.tokens.ids(texts) if texts else []
+        features = np.zeros((len(ids), self.dim), np.float32)
+        done = 0
+        for batch in batches([len(one) for one in ids], self.spec.batch_tokens):
+            features[batch] = self._forward([ids[at] for at in batch])
+            done += len(batch)
+            if on_progress:
+                on_progress(done, len(ids))
+        return features
+
+    def adapted(self, directory: Path) -> "Encoder":
+        """This encoder with the adapter in ``directory`` merged in: as fast as without, and independent of it.
+
+        What the adapter does not change (embeddings above all) is shared with this encoder.
+        Raises ModelError for an adapter that does not fit.
+        """
+        from peft import PeftModel
+
+        model = share(self.model)
+        try:
+            with_adapter = PeftModel.from_pretrained(model, str(directory), is_trainable=False)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelError(f"The adapter in {directory} does not fit {self.spec.name}: {error}") from error
+        _own_adapted_weights(with_adapter)
+        merged = with_adapter.merge_and_unload()
+        merged.eval().requires_grad_(False)
+        weights = (Path(directory) / "adapter_model.safetensors").read_bytes()
+        base_id = hashlib.sha256(self.base_id.encode() + weights).hexdigest()[:16]
+        return Encoder(merged, self.tokens, self.spec, base_id)
+
+    def _forward(self, ids: Sequence[Sequence[int]]) -> Floats:
+        """Features (B, D) of one batch; where memory runs out, of its halves."""
+        try:
+            with torch.inference_mode(), autocast(self.device):
+                pooled: Floats = pool(self.model, self.tokens.batch(ids, self.device)).float().cpu().numpy()
+                return pooled
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+        if len(ids) == 1:
+            raise ModelError(f"No memory for one text of {len(ids[0])} tokens.", "Lower MAX_TOKENS.")
+        free_memory()
+        half = len(ids) // 2
+        return np.concatenate([self._forward(ids[:half]), self._forward(ids[half:])])
+
+
+def pool(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Mean of the last hidden states over real tokens, (B, D)."""
+    hidden = model(**batch).last_hidden_state  # (B, T, D)
+    mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
+    pooled: Tensor = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+    return pooled
+
+
+def share(model: nn.Module) -> nn.Module:
+    """A copy with modules of its own and the same tensors."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(t): t for t in tensors})
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device of the setting, ``auto``: a GPU if there is one. Raises ModelError for a GPU that is not there."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ModelError("DEVICE is cuda, and there is no CUDA device.", "Set DEVICE=auto.")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 on a GPU, nothing on a CPU."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of torch says that memory ran out, on the GPU or in its CPU allocator."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+def free_memory() -> None:
+    """Give unused GPU memory back."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def lora_layers(model: nn.Module) -> Iterator[Any]:
+    """All layers that an adapter wraps."""
+    from peft.tuners.lora import LoraLayer
+
+    return (module for module in model.modules() if isinstance(module, LoraLayer))
+
+
+def _own_adapted_weights(model: nn.Module) -> None:
+    """Give each wrapped layer a weight of its own, so that merging leaves the shared one as it is."""
+    for layer in lora_layers(model):
+        base = layer.get_base_layer()
+        base.weight = nn.Parameter(base.weight.detach().clone(), requires_grad=False)
+
+
+def _read(spec: ModelSpec, source: str) -> tuple[nn.Module, Any]:
+    options: dict[str, Any] = {"trust_remote_code": False}
+    if source == spec.name and spec.revision:
+        options["revision"] = spec.revision
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        _check_encoder(spec, config)
+        model, info = AutoModel.from_pretrained(
+            source, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **_no_pooler(config), **options
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"The base model {spec.name} cannot be loaded: {first}",
+            "Check BASE_MODEL: a hub name (the hub must be reachable once), a folder, or an installed package that "
+            "carries safetensors.",
+        ) from error
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(f"{spec.name} lacks weights, {missing[0]} and {len(missing) - 1} more: they would be random.")
+    return model, tokenizer
+
+
+def _check_encoder(spec: ModelSpec, config: Any) -> None:
+    if getattr(config, "is_encoder_decoder", False) or not hasattr(config, "hidden_size"):
+        raise ModelError(f"{spec.name} is a {config.model_type} model, not an encoder.", "Choose another BASE_MODEL.")
+
+
+def _no_pooler(config: Any) -> dict[str, bool]:
+    """The option that leaves the pooler out, for classes that have one: its weights may be missing, and are unused."""
+    classes = MODEL_MAPPING.get(type(config), None)
+    first = classes[0] if isinstance(classes, tuple) else classes
+    has_pooler = first is not None and "add_pooling_layer" in inspect.signature(first.__init__).parameters
+    return {"add_pooling_layer": False} if has_pooler else {}
+
+
+def _tokens(spec: ModelSpec, tokenizer: Any, model: nn.Module) -> Tokens:
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    if pad is None:
+        raise ModelError(f"The tokenizer of {spec.name} has no padding token.", "Choose another BASE_MODEL.")
+    longest = min(spec.max_tokens, tokenizer.model_max_length, _positions(model))
+    return Tokens(tokenizer, spec.text_prefix, int(longest), int(pad), threading.Lock())
+
+
+def _positions(model: nn.Module) -> int:
+    """How many tokens the model can tell apart; RoBERTa's first positions are not for tokens."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return int(getattr(model.config, "max_position_embeddings", None) or 2**31)
+
+
+def _fingerprint(model: nn.Module, tokens: Tokens) -> str:
+    """16 hex digits of the architecture, a sample of every weight, and how texts are cut."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps([type(model).__name__, tokens.prefix, tokens.max_tokens, len(tokens.tokenizer)]).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // SAMPLES)]
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(sample.to(torch.float32).numpy().tobytes())
+    return digest.hexdigest()[:16]

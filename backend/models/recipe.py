@@ -1,0 +1,40 @@
+"""How an adapter is trained; every number that changes the result is in here and is kept with the version."""
+
+from dataclasses import dataclass
+
+from backend.settings import Settings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One LoRA training. ``steps`` are updates of ``batch_size`` examples, however few examples there are."""
+
+    steps: int = 200
+    batch_size: int = 16
+    learning_rate: float = 1e-3  # peak, of the adapter
+    head_lr_ratio: float = 10.0  # the head's rate is so many times the adapter's
+    lora_rank: int = 8
+    lora_alpha_ratio: float = 2.0  # alpha is so many times the rank
+    dropout: float = 0.1  # in the adapter and before the head
+    warmup: float = 0.1  # share of the steps
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    smoothing: float = 0.05  # of the targets
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch_size, self.lora_rank) < 1:
+            raise ValueError(f"steps, batch_size and lora_rank must be at least 1: {self}")
+        if not (0 <= self.warmup <= 1 and 0 <= self.dropout < 1 and 0 <= self.smoothing < 1):
+            raise ValueError(f"warmup, dropout and smoothing must be shares: {self}")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Recipe":
+        """The recipe of these settings."""
+        return cls(
+            steps=settings.train_steps,
+            batch_size=settings.train_batch_size,
+            learning_rate=settings.learning_rate,
+            lora_rank=settings.lora_rank,
+            seed=settings.seed,
+        )

@@ -1,0 +1,199 @@
+"""LoRA training of an encoder with one or more heads. The heads' meaning comes in as a loss function.
+
+Recipe: adapter on all linear layers, head initialised from a linear head on frozen features (LP-FT, Kumar et al.,
+Fine-Tuning can Distort Pretrained Features, 2022), a fixed number of updates, warm-up and linear decay. Updates rather
+than epochs, because few labels need as many steps as many do (Mosbach et al., On the Stability of Fine-tuning BERT,
+2021).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from backend.active.head import LinearHead
+from backend.errors import ModelError
+from backend.models.encoder import Encoder, autocast, free_memory, out_of_memory, pool, share
+from backend.models.recipe import Recipe
+from backend.telemetry import logger
+
+Floats = NDArray[np.float32]
+Loss = Callable[[Tensor, Tensor], Tensor]
+Progress = Callable[[int, int, float], None]
+
+log = logger("training")
+
+
+@dataclass(frozen=True)
+class HeadTask:
+    """What one head learns: where it starts, ``targets`` (N, …), which of the N examples have one (``present``, bool),
+    and ``loss``: logits (B, K), targets (B, …) to losses (B,)."""
+
+    start: LinearHead
+    targets: Floats
+    present: NDArray[np.bool_]
+    loss: Loss
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result: ``save`` writes the adapter into a folder; the heads by name; the mean loss of the last updates."""
+
+    save: Callable[[Path], None]
+    heads: Mapping[str, LinearHead]
+    loss: float
+
+
+def train_adapter(
+    encoder: Encoder, texts: Sequence[str], tasks: Mapping[str, HeadTask], recipe: Recipe, on_progress: Progress
+) -> Trained:
+    """An adapter and heads trained on ``texts`` (N). The encoder itself stays as it is.
+
+    ``on_progress(step, steps, loss)`` is called after each update. Out of memory halves the examples that are in memory
+    at once, not the update. Raises ModelError where that does not help or the loss is not finite.
+    """
+    torch.manual_seed(recipe.seed)
+    model = attach(encoder, recipe)
+    heads = {name: _torch_head(task.start, encoder.device) for name, task in tasks.items()}
+    run = _Run(encoder, model, heads, tasks, encoder.tokens.ids(texts), recipe)
+    losses: list[float] = []
+    for step, batch in enumerate(draws(len(texts), recipe), start=1):
+        losses.append(run.update(batch))
+        if not np.isfinite(losses[-1]):
+            raise ModelError(f"The loss is {losses[-1]} at step {step}.", "Lower LEARNING_RATE.")
+        on_progress(step, recipe.steps, losses[-1])
+
+    def save(folder: Path) -> None:
+        model.save_pretrained(str(folder), safe_serialization=True)
+        (folder / "README.md").unlink(missing_ok=True)  # a template of peft without content
+
+    return Trained(save, {n: _linear_head(h) for n, h in heads.items()}, float(np.mean(losses[-20:])))
+
+
+def draws(n: int, recipe: Recipe) -> Iterator[NDArray[np.int64]]:
+    """Positions of the examples of each update: shuffled passes through all ``n``, one behind the other."""
+    rng = np.random.default_rng(recipe.seed)
+    size = min(recipe.batch_size, n)
+    waiting: NDArray[np.int64] = np.zeros(0, np.int64)
+    for _ in range(recipe.steps):
+        if len(waiting) < size:
+            waiting = np.concatenate([waiting, rng.permutation(n)])
+        yield waiting[:size]
+        waiting = waiting[size:]
+
+
+def attach(encoder: Encoder, recipe: Recipe) -> Any:
+    """A peft model on a copy of the encoder, ready to be trained; only the adapter has gradients."""
+    from peft import LoraConfig, get_peft_model
+
+    model = share(encoder.model)
+    model.config._name_or_path = encoder.spec.name  # type: ignore[union-attr]
+    names = linear_layers(model)
+    if not names:
+        raise ModelError(f"{encoder.spec.name} has no linear layers that an adapter could go to.")
+    config = LoraConfig(
+        r=recipe.lora_rank,
+        lora_alpha=int(recipe.lora_alpha_ratio * recipe.lora_rank),
+        lora_dropout=recipe.dropout,
+        target_modules=names,
+        bias="none",
+    )
+    return get_peft_model(model, config).train()
+
+
+def linear_layers(model: nn.Module) -> list[str]:
+    """Full names of all linear layers of attention and MLP; poolers are not among them."""
+    return [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and "pooler" not in n.split(".")]
+
+
+class _Run:
+    """The state of one training: model, heads, optimiser, and how many examples fit into memory."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        model: Any,
+        heads: Mapping[str, nn.Linear],
+        tasks: Mapping[str, HeadTask],
+        ids: Sequence[Sequence[int]],
+        recipe: Recipe,
+    ) -> None:
+        self.encoder, self.model, self.heads, self.tasks, self.ids, self.recipe = (
+            encoder, model, heads, tasks, ids, recipe
+        )  # fmt: skip
+        self.at_once = recipe.batch_size
+        self.dropout = nn.Dropout(recipe.dropout)
+        adapter = [p for p in model.parameters() if p.requires_grad]
+        head = [p for h in heads.values() for p in h.parameters()]
+        self.trained = [*adapter, *head]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": adapter, "lr": recipe.learning_rate},
+                {"params": head, "lr": recipe.learning_rate * recipe.head_lr_ratio},
+            ],
+            weight_decay=recipe.weight_decay,
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.targets = {n: torch.from_numpy(t.targets).to(encoder.device) for n, t in tasks.items()}
+
+    def _rate(self, step: int) -> float:
+        """Share of the peak rate: up over the warm-up, then down to 0 at the end."""
+        warm = max(1.0, self.recipe.warmup * self.recipe.steps)
+        return min((step + 1) / warm, max(0.0, (self.recipe.steps - step) / max(1.0, self.recipe.steps - warm)))
+
+    def update(self, batch: NDArray[np.int64]) -> float:
+        """One update; its mean loss over examples and heads."""
+        loss = self._gradients(batch)
+        torch.nn.utils.clip_grad_norm_(self.trained, self.recipe.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        return loss
+
+    def _gradients(self, batch: NDArray[np.int64]) -> float:
+        """Gradients of the whole batch, in portions that fit; again with smaller ones where memory runs out."""
+        try:
+            self.optimizer.zero_grad(set_to_none=True)
+            starts = range(0, len(batch), self.at_once)
+            return sum(self._portion(batch[s : s + self.at_once], len(batch)) for s in starts)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+        if self.at_once == 1:
+            raise ModelError("No memory for training on one example at a time.", "Lower MAX_TOKENS.")
+        free_memory()
+        self.at_once = max(1, self.at_once // 2)
+        log.warning("out of memory: fewer examples at once, the same update", at_once=self.at_once)
+        return self._gradients(batch)
+
+    def _portion(self, rows: NDArray[np.int64], n: int) -> float:
+        """Add the gradients of some rows of a batch of ``n``; their share of its loss."""
+        device = self.encoder.device
+        with autocast(device):
+            features = pool(self.model, self.encoder.tokens.batch([self.ids[r] for r in rows], device))
+        features = self.dropout(features.float())
+        at = torch.from_numpy(rows).to(device)
+        total = torch.zeros((), device=device)
+        for name, task in self.tasks.items():
+            present = torch.from_numpy(task.present[rows]).to(device)
+            losses = task.loss(self.heads[name](features), self.targets[name][at])  # (B,)
+            total = total + (losses * present).sum() / n
+        total.backward()  # type: ignore[no-untyped-call]
+        return total.item()
+
+
+def _torch_head(head: LinearHead, device: torch.device) -> nn.Linear:
+    k, d = head.weight.shape
+    layer = nn.Linear(d, k)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(head.weight))
+        layer.bias.copy_(torch.from_numpy(head.bias))
+    return layer.to(device)
+
+
+def _linear_head(layer: nn.Linear) -> LinearHead:
+    return LinearHead(layer.weight.detach().float().cpu().numpy(), layer.bias.detach().float().cpu().numpy())

@@ -1,0 +1,90 @@
+"""One label out of several: ``<Choices choice="single">``. A target is a distribution over the labels, (K,)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.active.calibration import fit_temperature
+from backend.active.head import LinearHead, class_weights, fit_linear_head
+from backend.active.uncertainty import margin
+from backend.problems.schema import Control, Example, Floats, Output
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ZERO_SHOT_SCALE = 10.0  # cosines differ by tenths; this makes them a preference, not a certainty
+
+
+class SingleChoice:
+    """See :class:`backend.problems.base.Problem`."""
+
+    def targets_array(self, control: Control, examples: Sequence[Example]) -> tuple[Floats, NDArray[np.bool_]]:
+        present = np.array([control.name in e.targets for e in examples], bool)
+        targets = np.zeros((len(examples), len(control.labels)), np.float32)
+        for row in np.flatnonzero(present):
+            targets[row] = examples[row].targets[control.name]
+        return targets, present
+
+    def can_fit(self, control: Control, targets: Sequence[Floats]) -> bool:
+        """Two different labels: with one, every text would get it."""
+        return len(targets) > 0 and np.count_nonzero(np.sum(targets, axis=0)) > 1
+
+    def fit_head(self, control: Control, features: Floats, targets: Sequence[Floats], *, seed: int) -> LinearHead:
+        return fit_linear_head(features, np.stack(targets), seed=seed)
+
+    def zero_shot_head(self, control: Control, embed: Callable[[Sequence[str]], Floats]) -> LinearHead:
+        """Similarity of a text's direction to the labels' descriptions.
+
+        Their common part is taken off: it says "a label", not which. Features differ little in length, so that one
+        typical length stands for all and the head stays linear.
+        """
+        names = np.asarray(embed(control.descriptions), np.float64)
+        lengths = np.linalg.norm(names, axis=1)
+        directions = names / np.maximum(lengths, 1e-12)[:, None]
+        centred = directions - directions.mean(axis=0)
+        weight = ZERO_SHOT_SCALE * centred / max(float(lengths.mean()), 1e-12)
+        return LinearHead(weight.astype(np.float32), np.zeros(len(names), np.float32))
+
+    def loss(self, targets: Floats, smoothing: float) -> "Callable[[Tensor, Tensor], Tensor]":
+        """Cross entropy with soft, smoothed targets; rare classes weigh more (square root of inverse frequency)."""
+        import torch
+
+        weights = torch.from_numpy(class_weights(targets).astype(np.float32))
+
+        def soft_cross_entropy(logits: "Tensor", wanted: "Tensor") -> "Tensor":
+            weight = (wanted * weights.to(wanted.device)).sum(dim=1)  # (B,)
+            smooth = (1 - smoothing) * wanted + smoothing / wanted.shape[1]
+            return -weight * (smooth * torch.log_softmax(logits, dim=1)).sum(dim=1)
+
+        return soft_cross_entropy
+
+    def calibrated(self, head: LinearHead, features: Floats, targets: Floats) -> LinearHead:
+        return LinearHead(head.weight, head.bias, fit_temperature(head.logits(features), targets))
+
+    def outputs(self, head: LinearHead, features: Floats) -> list[Output]:
+        return [Output(probs) for probs in head.probs(features)]
+
+    def uncertainty(self, outputs: Sequence[Output]) -> NDArray[np.float64]:
+        """Margin: see :mod:`backend.active.uncertainty`."""
+        worth = np.ones(len(outputs))
+        answered = [at for at, output in enumerate(outputs) if output.probs is not None]
+        if answered:
+            worth[answered] = margin(np.stack([outputs[at].probs for at in answered]))  # type: ignore[misc]
+        return worth
+
+    def hard_class(self, target: Floats) -> int:
+        return int(np.argmax(target))
+
+    def correct(self, output: Output, target: Floats) -> bool:
+        """Whether the most probable label is one that no other label beats in the target (annotators may tie)."""
+        return output.probs is not None and bool(target[int(np.argmax(output.probs))] == target.max())
+
+    def reason(self, control: Control, output: Output, worth: float, *, pool_size: int) -> Mapping[str, Any]:
+        """The measure, its value, the size of the pool, and the two labels between which the model wavers."""
+        said: dict[str, Any] = {"measure": "margin", "value": round(worth, 4), "pool": pool_size}
+        if output.probs is not None:
+            best = np.argsort(-output.probs, kind="stable")[:2]
+            said["between"] = {control.labels[at]: round(float(output.probs[at]), 4) for at in best}
+        return said
