@@ -45,7 +45,7 @@ def candidates(
     targets = [labels.targets[int(table.ids[at])][control.name] for at in trained]
     head = problem.fit_head(control, store.get([table.texts[at] for at in trained]), targets, seed=parts.settings.seed)
     rest = np.setdiff1d(np.arange(len(table)), known)
-    worth = problem.uncertainty(head.probs(store.get([table.texts[at] for at in rest])))
+    worth = problem.uncertainty(problem.outputs(head, store.get([table.texts[at] for at in rest])))
     generator = np.random.default_rng(parts.settings.seed)
     random = generator.choice(rest, min(limit // 5, len(rest)), replace=False)
     best = rest[np.argsort(-worth, kind="stable")[: limit - len(random)]]

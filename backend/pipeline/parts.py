@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from backend.pipeline.pool import PoolCache
 from backend.problems.base import Problem, problem_for
@@ -12,7 +13,9 @@ from backend.registry.store import Registry
 from backend.serving.features import FeatureStores
 from backend.serving.host import ModelHost, data_folder
 from backend.settings import Settings
-from backend.studio.client import Studio
+
+if TYPE_CHECKING:
+    from backend.studio.client import Studio
 
 
 @dataclass
@@ -26,16 +29,19 @@ class Parts:
     features: FeatureStores
     pools: PoolCache = field(default_factory=PoolCache)
     prediction_ids: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
-    make_studio: Callable[[Settings], Studio] | None = None
+    make_studio: Callable[[Settings], Any] | None = None
 
     @cached_property
-    def studio(self) -> Studio:
+    def studio(self) -> "Studio":
         """Label Studio's API with the token of the settings."""
-        return (self.make_studio or make_studio)(self.settings)
+        client: Studio = (self.make_studio or make_studio)(self.settings)
+        return client
 
 
-def make_studio(settings: Settings) -> Studio:
+def make_studio(settings: Settings) -> "Studio":
     """A client with the address and token of the settings."""
+    from backend.studio.client import Studio
+
     return Studio(
         settings.studio_url, settings.label_studio_api_key.get_secret_value(), timeout_s=settings.label_studio_timeout_s
     )

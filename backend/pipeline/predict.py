@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from backend.errors import UserError
 from backend.pipeline.parts import Parts, main_control
 from backend.pipeline.publish import PREVIEW, served_score
@@ -43,7 +41,7 @@ def predict(
             log.info("task cannot be predicted", task=task_id, reason=reasons[at])
             found.append(encode_prediction(schema, {}, served_score(0.0), name))
             continue
-        worth = float(problem.uncertainty(np.stack([output[control.name].probs]))[0])
+        worth = float(problem.uncertainty([output[control.name]])[0])
         score = places.get(task_id, served_score(worth)) if task_id is not None else served_score(worth)
         found.append(encode_prediction(schema, output, score, name))
     return found

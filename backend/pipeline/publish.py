@@ -196,19 +196,18 @@ def check_order(parts: Parts, key: str) -> bool:
     activation = records.active(parts.registry, key)
     if activation is None:
         return False
-    ours = list(records.published(parts.registry, key, activation.name).items())
-    theirs = parts.studio.queue(project.id, parts.settings.fast_top * 2)
+    touched = parts.registry.touched(key)
+    ours = [task for task in records.published(parts.registry, key, activation.name) if task not in touched]
+    theirs = [task for task, _ in parts.studio.queue(project.id, parts.settings.fast_top * 2)]
+    expected = _still_open(parts, ours, theirs)
     remote = parts.studio.project(project.id)
-    served = {task for task, _ in theirs}
-    expected = [task for task, _ in ours if task in served][: len(theirs)]
     problems = []
     if remote.get("model_version") != activation.name:
         problems.append(f"the project's model version is {remote.get('model_version')!r}, not {activation.name!r}")
     if remote.get("sampling") != "Uncertainty sampling":
         problems.append(f"the project's sampling is {remote.get('sampling')!r}")
-    in_window = [task for task, _ in theirs if task in dict(ours)]
-    if in_window != expected:
-        problems.append(f"Label Studio has {in_window[:5]} at the top, expected {expected[:5]}")
+    if theirs[: len(expected)] != expected:
+        problems.append(f"Label Studio has {theirs[:5]} at the top, expected {expected[:5]}")
     check = {
         "in_order": not problems,
         "checked_at": datetime.fromtimestamp(now(), UTC).isoformat(timespec="seconds"),
@@ -218,6 +217,17 @@ def check_order(parts: Parts, key: str) -> bool:
     if problems:
         log.warning("Label Studio's queue is not in our order", project=key, detail=check["detail"])
     return not problems
+
+
+def _still_open(parts: Parts, ours: Sequence[int], theirs: Sequence[int]) -> list[int]:
+    """The head of our queue, as long as theirs, without tasks that were answered before the mirror heard of it."""
+    head: list[int] = []
+    for task in ours:
+        if len(head) == len(theirs):
+            break
+        if task in theirs or not parts.studio.annotations(task):
+            head.append(task)
+    return head
 
 
 def served_score(worth: float) -> float:

@@ -85,25 +85,27 @@ def rank(parts: Parts, view: View, n: int, *, refit: bool) -> Ranking:
     if refit and problem.can_fit(control, targets):
         head = problem.fit_head(control, labelled, targets, seed=parts.settings.seed)
     features = view.store.get([view.table.texts[p] for p in at])
-    probs = head.probs(features)
+    outputs = problem.outputs(head, features)
     pool = selection.Pool(
         features=features,
-        probs=probs,
+        probs=_probs(outputs, len(control.labels)),
         labelled_features=labelled,
         labelled_classes=np.array([problem.hard_class(t) for t in targets], np.int64),
         clusters=parts.pools.clusters(view.project, view.version.encoder.base_id, at, features) if len(at) else None,
     )
     order = selection.choose(parts.settings.strategy, pool, n, seed=parts.settings.seed + len(trained))
     audit = audit[np.argsort(view.table.audit_rank[audit], kind="stable")]
-    worth = problem.uncertainty(probs)
-    picks = [Pick(int(view.table.ids[at[o]]), problem.reason(control, probs[o], float(worth[o]))) for o in order]
+    worth = problem.uncertainty(outputs)
+    picks = [
+        Pick(int(view.table.ids[at[o]]), problem.reason(control, outputs[o], float(worth[o]), pool_size=len(at)))
+        for o in order
+    ]
     audits = [Pick(int(view.table.ids[p]), {"measure": "audit"}) for p in audit[:n]]
     labelled_audit = sum(
         bool(view.table.audit[view.table.position[i]]) for i in view.labels.targets if i in view.table.position
     )
     mixed = deal_audit(picks, audits, parts.settings.audit_share, len(view.labels.targets), labelled_audit)[:n]
-    chosen = zip(order, problem.outputs(probs[order]), strict=True)
-    known = {int(view.table.ids[at[o]]): {control.name: output} for o, output in chosen}
+    known = {int(view.table.ids[at[o]]): {control.name: outputs[o]} for o in order}
     known |= _audit_outputs(view, audit[:n], control.name)
     return Ranking(mixed, {p.task_id: known[p.task_id] for p in mixed})
 
@@ -124,6 +126,11 @@ def deal_audit(
         labelled_audit += pick.reason.get("measure") == "audit"
         mixed.append(pick)
     return mixed
+
+
+def _probs(outputs: Sequence[Output], k: int) -> Floats:
+    """Probabilities as an array (N, K)."""
+    return np.stack([o.probs for o in outputs if o.probs is not None]) if outputs else np.zeros((0, k), np.float32)
 
 
 def _audit_outputs(view: View, at: NDArray[np.int64], control: str) -> dict[int, dict[str, Output]]:

@@ -17,11 +17,11 @@ import numpy as np
 
 from backend.active.metrics import accuracy_interval, worse_beyond_noise
 from backend.errors import UserError
+from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
 from backend.pipeline.parts import Parts, main_control
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.pipeline.publish import load
-from backend.problems.recipe import Recipe
 from backend.problems.schema import Example, Schema
 from backend.registry import versions as records
 from backend.registry.records import Project, VersionRow

@@ -21,8 +21,8 @@ def main(snapshot: str, out: str) -> None:
         os.nice(10)  # predictions and the queue come first
     from tqdm import tqdm
 
+    from backend.models.recipe import Recipe
     from backend.models.spec import ModelSpec
-    from backend.problems.recipe import Recipe
     from backend.problems.training import train_version
 
     content = json.loads(Path(snapshot).read_text())

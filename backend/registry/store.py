@@ -19,9 +19,11 @@ _UPSERT_ANNOTATION = sa.text(
          task_id = excluded.task_id, annotator = excluded.annotator, result = excluded.result,
          cancelled = excluded.cancelled, updated_at = excluded.updated_at,
          shown = COALESCE(excluded.shown, annotations.shown),
-         changed = excluded.changed, changed_at = excluded.changed_at
-       WHERE excluded.updated_at >= annotations.updated_at
-         AND (excluded.result <> annotations.result OR excluded.cancelled <> annotations.cancelled)"""
+         changed = CASE WHEN excluded.result <> annotations.result OR excluded.cancelled <> annotations.cancelled
+                   THEN excluded.changed ELSE annotations.changed END,
+         changed_at = CASE WHEN excluded.result <> annotations.result OR excluded.cancelled <> annotations.cancelled
+                      THEN excluded.changed_at ELSE annotations.changed_at END
+       WHERE excluded.updated_at >= annotations.updated_at"""
 )
 
 

@@ -1,0 +1,66 @@
+"""A project of short texts, a Label Studio in memory and an encoder that knows words: the loop without weights."""
+
+from pathlib import Path
+
+import pytest
+
+from backend.pipeline.parts import Parts
+from backend.problems.version import cold_version
+from backend.registry import versions as records
+from backend.registry.storage import Storage
+from backend.registry.store import Registry
+from backend.serving.features import FeatureStores
+from backend.settings import Settings
+from tests.fakes import KEY, FakeStudio, WordEncoder
+
+
+class WordHost:
+    """A model host whose every version is the word encoder with a head of label names."""
+
+    ready = True
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._encoder = WordEncoder()
+
+    def encoder(self):
+        return self._encoder
+
+    def version(self, key, name, schema):
+        row = records.version(self._registry, key, name)
+        assert row is not None, name
+        encoder = self._encoder if row.location is None else WordEncoder(row.location)
+        return cold_version(encoder, schema)
+
+    def cold(self, schema):
+        return cold_version(self._encoder, schema)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, window=20, fast_top=5, audit_share=0.2, _env_file=None)
+
+
+@pytest.fixture
+def studio() -> FakeStudio:
+    return FakeStudio()
+
+
+@pytest.fixture
+def parts(settings, studio, tmp_path):
+    registry = Registry(settings.database)
+    parts = Parts(
+        settings=settings,
+        registry=registry,
+        storage=Storage(settings.storage, tmp_path / "cache"),
+        host=WordHost(registry),
+        features=FeatureStores(tmp_path / "features"),
+        make_studio=lambda _: studio,
+    )
+    yield parts
+    registry.close()
+
+
+@pytest.fixture
+def key() -> str:
+    return KEY

@@ -1,0 +1,113 @@
+"""The mirror ends in the same state however often, late or not at all an event arrives."""
+
+import random
+
+import pytest
+
+from backend.pipeline import mirror
+from tests.fakes import KEY, text_of
+
+
+def created(answer):
+    return {"annotations": [answer], "tasks": [{"id": answer["task"], "data": {"text": text_of(answer["task"])[0]}}]}
+
+
+def state(parts):
+    return {(a.annotation_id, a.task_id, a.cancelled, str(a.result)) for a in parts.registry.annotations(KEY)}
+
+
+def test_a_new_project_is_read_whole(parts, studio):
+    studio.annotate(1, "sport")
+    assert mirror.reconcile(parts, KEY)
+    assert len(parts.registry.tasks(KEY)) == len(studio.tasks)
+    assert parts.registry.labelled(KEY) == [1]
+    assert parts.registry.must_project(KEY).asks().controls[0].labels == ("sport", "food", "music")
+    assert not mirror.reconcile(parts, KEY)
+
+
+def test_events_and_comparison_come_to_the_same(parts, studio):
+    mirror.reconcile(parts, KEY)
+    for task in (1, 2, 3):
+        answer = studio.annotate(task, "food" if task != 2 else None)
+        parts.registry.add_event(KEY, "ANNOTATION_CREATED", created(answer))
+    mirror.apply_events(parts, KEY)
+    by_events = state(parts)
+    assert len(by_events) == 3
+    assert not mirror.reconcile(parts, KEY)
+    assert state(parts) == by_events
+
+
+def test_lost_events_are_found_by_comparison(parts, studio):
+    mirror.reconcile(parts, KEY)
+    studio.annotate(4, "music")
+    assert mirror.reconcile(parts, KEY)
+    assert parts.registry.labelled(KEY) == [4]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_and_number_of_deliveries_make_no_difference(parts, studio, seed):
+    mirror.reconcile(parts, KEY)
+    answers = [
+        studio.annotate(1, "food", at="2026-11-25T00:00:01Z"),
+        studio.annotate(2, "sport"),
+        {**studio.annotate(3, "music"), "was_cancelled": False},
+    ]
+    answers.append({**answers[0], "result": [], "updated_at": "2026-11-25T00:00:02Z"})
+    answers.append({**answers[0], "updated_at": "2026-11-25T00:00:03Z"})
+    deliveries = answers * 2
+    random.Random(seed).shuffle(deliveries)
+    for answer in deliveries:
+        parts.registry.add_event(KEY, "ANNOTATION_UPDATED", created(answer))
+    mirror.apply_events(parts, KEY)
+    newest = {a["id"]: str(a["result"]) for a in (*answers[1:3], answers[4])}
+    assert {a[0]: a[3] for a in state(parts)} == newest
+
+
+def test_deletions_are_seen_by_event_and_by_comparison(parts, studio):
+    mirror.reconcile(parts, KEY)
+    first, second = studio.annotate(1, "food"), studio.annotate(2, "food")
+    mirror.reconcile(parts, KEY)
+    del studio.answers[first["id"]]
+    parts.registry.add_event(KEY, "ANNOTATIONS_DELETED", {"annotations": [{"id": first["id"]}], "tasks": []})
+    mirror.apply_events(parts, KEY)
+    assert parts.registry.labelled(KEY) == [2]
+    del studio.answers[second["id"]]
+    assert mirror.reconcile(parts, KEY)
+    assert parts.registry.labelled(KEY) == []
+
+
+def test_tasks_come_and_go(parts, studio):
+    mirror.reconcile(parts, KEY)
+    parts.registry.add_event(KEY, "TASKS_CREATED", {"tasks": [{"id": 900, "data": {"text": "new"}}], "annotations": []})
+    mirror.apply_events(parts, KEY)
+    assert parts.registry.tasks(KEY)[900] == {"text": "new"}
+    assert mirror.reconcile(parts, KEY)  # Label Studio does not have it
+    assert 900 not in parts.registry.tasks(KEY)
+    del studio.tasks[5]
+    parts.registry.add_event(KEY, "TASKS_DELETED", {"tasks": [{"id": 5}], "annotations": []})
+    mirror.apply_events(parts, KEY)
+    assert 5 not in parts.registry.tasks(KEY)
+
+
+def test_an_unsupported_config_is_kept_with_its_reason(parts, studio):
+    studio.config = '<View><Image name="i" value="$image"/></View>'
+    mirror.reconcile(parts, KEY)
+    project = parts.registry.must_project(KEY)
+    assert project.schema is None
+    assert project.problem
+
+
+def test_a_project_that_is_gone_is_forgotten(parts, studio):
+    mirror.reconcile(parts, KEY)
+    studio.gone = True
+    assert not mirror.reconcile(parts, KEY)
+    assert parts.registry.project(KEY) is None
+
+
+def test_requests_come_out_of_the_events(parts):
+    mirror.reconcile(parts, KEY)
+    parts.registry.add_event(KEY, "TRAIN", {"job": "j1"})
+    parts.registry.add_event(KEY, "ACTIVATE", {"version": "v1"})
+    applied = mirror.apply_events(parts, KEY)
+    assert (applied.trainings, applied.activations, applied.oldest_answer) == (("j1",), ("v1",), 0.0)
+    assert mirror.apply_events(parts, KEY).trainings == ()

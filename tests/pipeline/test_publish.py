@@ -1,0 +1,207 @@
+"""The queue in Label Studio is ours: after a publication, after each move, after every interruption."""
+
+import numpy as np
+import pytest
+
+from backend.active.audit import is_audit
+from backend.errors import StudioError
+from backend.pipeline import mirror, publish, retrain
+from backend.pipeline.encode import encode_pool
+from backend.pipeline.ranking import Pick, deal_audit
+from backend.registry import versions as records
+from tests.fakes import KEY, text_of
+
+STEPS = ("plan", "push", "switch", "clean_up")
+
+
+def run(parts, version, *steps):
+    name = records.publication_name(parts.registry, KEY, version)
+    calls = {
+        "plan": lambda: publish.plan(parts, KEY, version, name),
+        "push": lambda: publish.push(parts, KEY, version, name),
+        "switch": lambda: publish.switch(parts, KEY, version, name, "test"),
+        "clean_up": lambda: publish.clean_up(parts, KEY),
+    }
+    for step in steps or STEPS:
+        calls[step]()
+    return name
+
+
+@pytest.fixture
+def cold(parts):
+    """A project with its cold version published."""
+    mirror.reconcile(parts, KEY)
+    version = retrain.cold_start(parts, parts.registry.must_project(KEY)).name
+    encode_pool(parts, KEY, version, lambda *_: None)
+    run(parts, version)
+    return version
+
+
+def another(parts, name="v1"):
+    row = records.add_version(
+        parts.registry,
+        KEY,
+        schema_hash=parts.registry.must_project(KEY).asks().hash,
+        snapshot=name,
+        seen=1,
+        labels=1,
+        location=f"words-{name}",
+        audit=None,
+        meta={},
+        verdict="ready",
+    )
+    encode_pool(parts, KEY, row.name, lambda *_: None)
+    return row.name
+
+
+def answer(parts, studio, task, label=None):
+    given = studio.annotate(task, label or text_of(task)[1])
+    parts.registry.add_event(KEY, "ANNOTATION_CREATED", {"annotations": [given], "tasks": []})
+    mirror.apply_events(parts, KEY)
+
+
+def ours(parts):
+    name = records.active(parts.registry, KEY).name
+    touched = parts.registry.touched(KEY)
+    return [task for task in records.published(parts.registry, KEY, name) if task not in touched]
+
+
+def test_label_studio_serves_the_window_in_our_order(parts, studio, cold):
+    assert studio.model_version == "v0"
+    assert studio.served() == ours(parts)
+    assert len(studio.served()) == parts.settings.window
+    assert publish.check_order(parts, KEY)
+
+
+def test_the_order_is_asked_for_not_assumed(parts, studio, cold):
+    studio.rows[next(iter(studio.rows))]["score"] = 0.49
+    assert not publish.check_order(parts, KEY)
+    assert "at the top" in parts.registry.must_project(KEY).queue_check["detail"]
+    studio.sampling = "Sequential sampling"
+    publish.check_order(parts, KEY)
+    assert "sampling" in parts.registry.must_project(KEY).queue_check["detail"]
+
+
+def test_a_tasks_score_never_gets_ahead_of_the_window_by_prediction(parts, cold):
+    scores = [score for score, _ in records.published(parts.registry, KEY, "v0").values()]
+    assert max(scores) < 0.5 <= publish.served_score(1.0)
+    assert publish.served_score(1.0) < publish.served_score(0.2) <= 1.0
+
+
+@pytest.mark.parametrize("broken", ["predictions", "push_predictions", "set_model_version", "delete_version"])
+def test_a_publication_that_breaks_anywhere_ends_right_when_it_is_run_again(parts, studio, cold, broken):
+    version = another(parts)
+    studio.failures[broken] = 1
+    before = studio.served()
+    name = records.publication_name(parts.registry, KEY, version)
+    steps = {
+        "plan": lambda: publish.plan(parts, KEY, version, name),
+        "push": lambda: publish.push(parts, KEY, version, name),
+        "switch": lambda: publish.switch(parts, KEY, version, name, "test"),
+        "clean_up": lambda: publish.clean_up(parts, KEY),
+    }
+    for step, call in steps.items():
+        try:
+            call()
+        except StudioError:
+            if step in ("plan", "push"):
+                assert studio.served() == before  # the annotator sees the old queue, whole
+            call()
+    assert studio.model_version == name
+    assert studio.served() == ours(parts)
+    assert {row["model_version"] for row in studio.rows.values()} == {name}
+
+
+@pytest.mark.parametrize("repeated", STEPS)
+def test_every_step_can_run_twice(parts, studio, cold, repeated):
+    version = another(parts)
+    steps = [s for step in STEPS for s in ([step, step] if step == repeated else [step])]
+    name = records.publication_name(parts.registry, KEY, version)
+    for step in steps:
+        {
+            "plan": lambda: publish.plan(parts, KEY, version, name),
+            "push": lambda: publish.push(parts, KEY, version, name),
+            "switch": lambda: publish.switch(parts, KEY, version, name, "test"),
+            "clean_up": lambda: publish.clean_up(parts, KEY),
+        }[step]()
+    assert studio.served() == ours(parts)
+    tasks = [row["task"] for row in studio.rows.values()]
+    assert len(tasks) == len(set(tasks))
+
+
+def test_rollback_is_a_publication_under_a_new_name(parts, studio, cold):
+    run(parts, another(parts))
+    assert run(parts, cold) == "v0-r2"
+    assert studio.model_version == "v0-r2"
+    assert studio.served() == ours(parts)
+
+
+def test_tasks_deleted_meanwhile_do_not_stop_a_publication(parts, studio, cold):
+    version = another(parts)
+    name = records.publication_name(parts.registry, KEY, version)
+    publish.plan(parts, KEY, version, name)
+    gone = next(iter(records.published(parts.registry, KEY, name)))
+    del studio.tasks[gone]
+    publish.push(parts, KEY, version, name)
+    publish.switch(parts, KEY, version, name, "test")
+    assert studio.served() == ours(parts)
+    assert gone not in studio.served()
+
+
+def test_after_each_answer_the_top_is_what_the_fresh_head_finds_best(parts, studio, cold):
+    for _ in range(12):
+        answer(parts, studio, studio.served()[0])
+        publish.resort(parts, KEY)
+        assert studio.served() == ours(parts)
+        assert publish.check_order(parts, KEY)
+        assert parts.registry.must_project(KEY).queue_check["in_order"]
+
+
+def test_an_answer_moves_few_tasks(parts, studio, cold):
+    answer(parts, studio, studio.served()[0])
+    publish.resort(parts, KEY)
+    moved = [len(publish.resort(parts, KEY)) for _ in range(2)]
+    assert moved == [0, 0]  # nothing new: nothing moves
+    answer(parts, studio, studio.served()[0])
+    assert len(publish.resort(parts, KEY)) <= parts.settings.fast_top
+
+
+def test_the_window_is_filled_up_before_it_runs_out(parts, studio, cold):
+    while served := studio.served():
+        answer(parts, studio, served[0])
+        publish.resort(parts, KEY)
+        assert studio.served() == ours(parts)
+    assert len(parts.registry.labelled(KEY)) == len(studio.tasks)
+
+
+def test_a_share_of_the_labels_is_audit_and_those_are_never_trained_on(parts, studio, cold):
+    for _ in range(30):
+        answer(parts, studio, studio.served()[0])
+        publish.resort(parts, KEY)
+    labelled = parts.registry.labelled(KEY)
+    audit = [t for t in labelled if is_audit(KEY, t, parts.settings.audit_share)]
+    assert len(audit) == pytest.approx(parts.settings.audit_share * len(labelled), abs=1.5)
+    snapshot = retrain.take_snapshot(parts, KEY)
+    import json
+    from pathlib import Path
+
+    content = json.loads(Path(snapshot["path"]).read_text())
+    assert {e["task"] for e in content["held_out"]} == set(audit)
+    assert {e["task"] for e in content["train"]} == set(labelled) - set(audit)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
+def test_audit_tasks_are_dealt_in_evenly_whatever_was_labelled_before(share):
+    picks = [Pick(n, {}) for n in range(100)]
+    audits = [Pick(1000 + n, {"measure": "audit"}) for n in range(100)]
+    mixed = deal_audit(picks, audits, share, labelled=37, labelled_audit=round(37 * share))
+    counts = np.cumsum([p.reason.get("measure") == "audit" for p in mixed]) + round(37 * share)
+    for at in range(100):
+        assert abs(counts[at] - share * (37 + at + 1)) <= 1.5
+    assert len(mixed) == 200
+    assert [p.task_id for p in mixed if p.task_id < 1000] == list(range(100))
+
+
+def test_every_queued_task_says_why_it_is_there(parts, cold):
+    for _, reason in records.published(parts.registry, KEY, "v0").values():
+        assert reason["measure"] == "audit" or {"measure", "value", "between"} <= set(reason)
