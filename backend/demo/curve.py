@@ -12,8 +12,8 @@ from backend.demo.stage import Stage
 class Curve:
     """Measures each version once, while it is the active one, and prints its line.
 
-    ``seconds`` are those of each ``/predict`` call with 100 texts; ``order_problems`` what comparisons of Label Studio's
-    order with the published one found, ``checks`` how many there were.
+    ``seconds`` are those of each ``/predict`` call with 100 texts; ``checks`` counts comparisons of Label Studio's
+    order with the published one, ``order_problems`` says what they found.
     """
 
     def __init__(

@@ -114,7 +114,8 @@ def _welcome(stage: Stage, project: int) -> str:
   What to try
   1. "Label All Tasks": the tasks come in the model's order, with its suggestion filled in.
   2. Answer a few: the head is refitted after each answer and the top of the queue changes within seconds.
-  3. After {stage.settings.retrain_after_labels} answers a LoRA training starts; a minute or two later a new version is active and the queue is new.
+  3. After {stage.settings.retrain_after_labels} answers a LoRA training starts;
+     a minute or two later a new version is active and the queue is new.
   4. See it happen:   cd {stage.folder} && {program} status {project}
      and              {program} doctor {project}
 
