@@ -24,7 +24,7 @@ def run_web(settings: Settings) -> None:
 
     configure_logging(settings.log_level)
 
-    class Web(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    class Web(BaseApplication):
         def load_config(self) -> None:
             options: dict[str, Any] = {
                 "bind": f"{settings.host}:{settings.port}",
@@ -38,7 +38,7 @@ def run_web(settings: Settings) -> None:
                 "when_ready": lambda _: end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM)),
             }
             for name, value in options.items():
-                self.cfg.set(name, value)
+                self.cfg.set(name, value)  # type: ignore[union-attr]
 
         def load(self) -> Any:
             from backend.pipeline.parts import build_parts
@@ -46,7 +46,7 @@ def run_web(settings: Settings) -> None:
 
             return create_app(build_parts(settings))
 
-    Web().run()
+    Web().run()  # type: ignore[no-untyped-call]
 
 
 def run_worker(settings: Settings) -> None:
@@ -94,7 +94,7 @@ def end_with_parent(end: Callable[[], None]) -> None:
         return
 
     def watch() -> None:
-        while sys.stdin.buffer.raw.read(1024):  # type: ignore[attr-defined]
+        while os.read(sys.stdin.fileno(), 1024):
             pass
         end()
 

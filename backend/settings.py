@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     audit_share: float = Field(
         0.1, ge=0, le=0.5, description="Share of tasks kept for measuring: labelled in random order, never trained on."
     )
-    window: int = Field(500, ge=10, le=5000, description="Tasks published to Label Studio at a time, best first.")
+    window: int = Field(200, ge=10, le=5000, description="Tasks published to Label Studio at a time, best first.")
     fast_top: int = Field(8, ge=1, le=100, description="Tasks at the top that are re-sorted after each annotation.")
     pool_candidates: int = Field(
         10_000, ge=100, description="Tasks that a new version scores; larger pools are cut by a cheap score first."

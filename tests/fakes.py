@@ -133,7 +133,7 @@ class FakeStudio:
             if version is None or row["model_version"] == version
         ]
 
-    def create_prediction(self, task: int, *, result: Any, score: float, model_version: str) -> int:
+    def create_prediction(self, task: int, result: Any, score: float, model_version: str) -> int:
         self._call("create_prediction")
         number = self._id()
         self.rows[number] = {"task": task, "result": result, "score": score, "model_version": model_version}
@@ -151,9 +151,13 @@ class FakeStudio:
         self._call("model_versions")
         return sorted({row["model_version"] for row in self.rows.values()})
 
-    def delete_version(self, project_id: int, version: str) -> None:
+    def delete_version(self, project_id: int, version: str, limit: int) -> int:
         self._call("delete_version")
-        self.rows = {n: row for n, row in self.rows.items() if row["model_version"] != version}
+        assert version != self.model_version
+        old = [number for number, row in self.rows.items() if row["model_version"] == version]
+        for number in old[:limit]:
+            del self.rows[number]
+        return len(old[limit:])
 
     def queue(self, project_id: int, n: int) -> list[tuple[int, float]]:
         self._call("queue")

@@ -1,9 +1,10 @@
 """The durable workflows and what starts them: the only module that knows the job engine (DBOS).
 
-Two queues, both partitioned by project so that within a project one thing happens at a time:
+Three queues, all partitioned by project so that within a project one thing happens at a time:
 
 - ``queue``: refresh, publish, reconcile — short, they touch Label Studio's queue;
-- ``train``: trainings and the encoding of pools — long, they touch nothing an annotator sees.
+- ``train``: trainings and the encoding of pools — long, they touch nothing an annotator sees;
+- ``tidy``: deleting what former versions left in Label Studio, one row at a time.
 
 A workflow that was interrupted goes on at its first unfinished step. Nothing is lost if a start is missed: the ticks
 derive what is due from the database alone.
@@ -58,7 +59,7 @@ def refresh(key: str) -> None:
     """Apply what Label Studio told, and re-sort the top of the queue."""
     applied = _step("apply", _apply, key)
     for job_id in applied["trainings"]:
-        _enqueue("train", train, job_id, key, job_id, workflow_id=job_id)
+        _enqueue("train", train, job_id, key, job_id)
     for version in applied["activations"]:
         _enqueue("train", promote, f"promote-{key}-{version}-{DBOS.workflow_id}", key, version, "asked for")
     _step("resort", _resort, key, applied["oldest_answer"])
@@ -103,7 +104,7 @@ def promote(key: str, version: str, reason: str) -> None:
 
 @DBOS.workflow()
 def publish_version(key: str, version: str, reason: str) -> None:
-    """Plan, push, switch, clean up, and check the order with Label Studio."""
+    """Plan, push, switch, and check the order with Label Studio; what is old is deleted later."""
     name = _step("name", lambda: records.publication_name(parts().registry, key, version))
     start = _step("clock", now)
     if not _step("plan", lambda: publish.plan(parts(), key, version, name)):
@@ -112,6 +113,12 @@ def publish_version(key: str, version: str, reason: str) -> None:
     _step("switch", lambda: publish.switch(parts(), key, version, name, reason))
     _step("resort", _resort, key, 0.0)
     _step("time", lambda: records.add_timing(parts().registry, key, "publish", now() - start))
+    _enqueue("tidy", tidy, f"tidy-{DBOS.workflow_id}", key)
+
+
+@DBOS.workflow()
+def tidy(key: str) -> None:
+    """Delete what former versions left, slowly."""
     _step("clean up", lambda: publish.clean_up(parts(), key))
     _step("forget features", lambda: forget_features(parts()))
 
@@ -199,6 +206,7 @@ class Worker:
         DBOS(config=config)
         DBOS.launch()
         DBOS.register_queue("queue", partition_concurrency=1, polling_interval_sec=POLL_S)
+        DBOS.register_queue("tidy", partition_concurrency=1)
         DBOS.register_queue("train", partition_concurrency=1, worker_concurrency=1, polling_interval_sec=POLL_S)
         self._bury_lost_jobs()
 

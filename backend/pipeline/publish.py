@@ -10,6 +10,7 @@ Everything can be run again: what is to be published is written down before it i
 already is not pushed twice.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -97,19 +98,23 @@ def switch(parts: Parts, key: str, version_name: str, name: str, reason: str) ->
     log.info("published", project=key, version=name, reason=reason)
 
 
-def clean_up(parts: Parts, key: str) -> list[str]:
-    """Delete predictions and rows of former publications; their names. The current version is never touched."""
+def clean_up(parts: Parts, key: str, pause_s: float = 0.2) -> list[str]:
+    """Delete predictions and rows of former publications; their names. The current version is never touched.
+
+    One by one with pauses, since Label Studio on SQLite stops annotators while it deletes many at once. Names are not
+    used again, so this needs no turn in the project's queue and can be broken off at any moment.
+    """
     project = parts.registry.must_project(key)
     current = records.active(parts.registry, key)
     keep = current.name if current else ""
     former = {a.name for a in records.activations(parts.registry, key)} | {PREVIEW}
-    held = set(parts.studio.model_versions(project.id))
-    old = sorted((former & held) - {keep})
+    old = sorted((former & set(parts.studio.model_versions(project.id))) - {keep})
     for name in old:
-        parts.studio.delete_version(project.id, name)
-        parts.prediction_ids.pop((key, name), None)
+        while parts.studio.delete_version(project.id, name, limit=1):
+            time.sleep(pause_s)
     for name in former - {keep}:
         records.forget_published(parts.registry, key, name)
+        parts.prediction_ids.pop((key, name), None)
     return old
 
 
@@ -156,7 +161,7 @@ def _apply_moves(
             parts.studio.patch_score(prediction, score)
             continue
         body = encode_prediction(schema, ranking.outputs[task], score, activation.name)
-        parts.studio.create_prediction(task, **body)
+        parts.studio.create_prediction(task, body["result"], body["score"], body["model_version"])
 
 
 def _prediction_id(parts: Parts, project: Project, name: str, task: int) -> int | None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 
 class Storage:
@@ -60,7 +61,7 @@ class Storage:
         if self._remote and self._files().exists(f"{self._url}/{key}"):
             self._files().rm(f"{self._url}/{key}", recursive=True)
 
-    def _files(self):  # type: ignore[no-untyped-def]  # fsspec has no types
+    def _files(self) -> Any:
         import fsspec
 
-        return fsspec.core.url_to_fs(self._url)[0]
+        return fsspec.core.url_to_fs(self._url)[0]  # type: ignore[no-untyped-call]

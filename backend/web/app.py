@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 
 from backend import __version__
@@ -15,7 +15,7 @@ from backend.errors import UserError
 from backend.pipeline.parts import Parts
 from backend.telemetry import logger
 from backend.web import api, protocol
-from backend.web.middleware import Guard
+from backend.web.middleware import AsciiJSON, Guard
 
 log = logger("web")
 
@@ -43,6 +43,7 @@ def create_app(parts: Parts, *, preload: bool = True) -> FastAPI:
     app.add_middleware(Guard, settings=parts.settings)
     app.add_exception_handler(UserError, _user_error)
     app.add_exception_handler(UnicodeEncodeError, _bad_text)
+    app.add_exception_handler(PydanticSerializationError, _bad_text)
     app.add_exception_handler(RequestValidationError, _bad_request)
     app.add_exception_handler(HTTPException, _http_error)
     return app
@@ -55,28 +56,28 @@ def _preload(parts: Parts) -> None:
         log.error("the base model cannot be loaded", reason=error.sentence())
 
 
-async def _user_error(_: Request, error: Exception) -> JSONResponse:
+async def _user_error(_: Request, error: Exception) -> AsciiJSON:
     assert isinstance(error, UserError)
     headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else None
     content = {"error": str(error), "hint": error.hint}
-    return JSONResponse(content, status_code=error.status, headers=headers)
+    return AsciiJSON(content, status_code=error.status, headers=headers)
 
 
-async def _bad_request(_: Request, error: Exception) -> JSONResponse:
+async def _bad_request(_: Request, error: Exception) -> AsciiJSON:
     assert isinstance(error, RequestValidationError)
     problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5]]
     content: dict[str, Any] = {"error": "; ".join(problems), "hint": "See /openapi.json for what this route takes."}
-    return JSONResponse(content, status_code=422)
+    return AsciiJSON(content, status_code=422)
 
 
-async def _bad_text(_: Request, error: Exception) -> JSONResponse:
+async def _bad_text(_: Request, error: Exception) -> AsciiJSON:
     content = {
         "error": "A text holds half of a surrogate pair, which no encoding can store.",
         "hint": "Send whole text.",
     }
-    return JSONResponse(content, status_code=422)
+    return AsciiJSON(content, status_code=422)
 
 
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
+async def _http_error(_: Request, error: Exception) -> AsciiJSON:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": str(error.detail), "hint": ""}, status_code=error.status_code, headers=error.headers)
+    return AsciiJSON({"error": str(error.detail), "hint": ""}, status_code=error.status_code, headers=error.headers)

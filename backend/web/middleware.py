@@ -3,10 +3,13 @@
 import base64
 import binascii
 import hmac
+import json
 import time
 import uuid
 from collections.abc import Mapping
+from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,8 +23,11 @@ SECRET_HEADER = "x-ls-active-secret"
 OPEN_ROUTES = ("/", "/health", "/openapi.json")
 
 
-class _TooLarge(Exception):
-    pass
+class AsciiJSON(JSONResponse):
+    """JSON with escapes, so that any string a caller sent can be sent back in an error."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content).encode()
 
 
 class Guard:
@@ -61,7 +67,7 @@ class Guard:
             message = await receive()
             received[0] += len(message.get("body", b""))
             if received[0] > self._limit:
-                raise _TooLarge
+                raise HTTPException(413, self._size_sentence())
             return message
 
         async def watched_send(message: Message) -> None:
@@ -70,15 +76,13 @@ class Guard:
 
         try:
             await self._app(request.scope, bounded_receive, watched_send)
-        except _TooLarge:
-            await self._too_large()(request.scope, receive, send)
         except Exception:
             number = uuid.uuid4().hex[:12]
             log.exception("bug", request=number, method=request.method, path=request.url.path)
             if started[0]:
                 return
             content = {"error": "An unexpected error.", "hint": f"The server's log has it under request {number}."}
-            await JSONResponse(content, status_code=500)(request.scope, receive, send)
+            await AsciiJSON(content, status_code=500)(request.scope, receive, send)
 
     def _refuse(self, request: Request) -> Response | None:
         length = request.headers.get("content-length", "0")
@@ -86,7 +90,7 @@ class Guard:
             return self._too_large()
         if request.url.path in OPEN_ROUTES or self._may(request):
             return None
-        return JSONResponse(
+        return AsciiJSON(
             {
                 "error": "Credentials are missing or wrong.",
                 "hint": "Set the same user and password in Label Studio's model settings; `ls-active connect` does it.",
@@ -112,11 +116,11 @@ class Guard:
         return basic
 
     def _too_large(self) -> Response:
-        content = {
-            "error": f"The request body is larger than {self._settings.max_body_mb} MB.",
-            "hint": "Send fewer tasks at a time, or set MAX_BODY_MB.",
-        }
-        return JSONResponse(content, status_code=413)
+        return AsciiJSON({"error": self._size_sentence(), "hint": ""}, status_code=413)
+
+    def _size_sentence(self) -> str:
+        limit = f"The request body is larger than {self._settings.max_body_mb} MB"
+        return f"{limit}: send fewer tasks at a time, or set MAX_BODY_MB."
 
 
 def _basic_is(headers: Mapping[str, str], user: str, password: str) -> bool:

@@ -10,30 +10,23 @@ from backend.registry import versions as records
 from backend.registry.storage import Storage
 from backend.registry.store import Registry
 from backend.serving.features import FeatureStores
+from backend.serving.host import ModelHost
 from backend.settings import Settings
 from tests.fakes import KEY, FakeStudio, WordEncoder
 
 
-class WordHost:
+class WordHost(ModelHost):
     """A model host whose every version is the word encoder with a head of label names."""
 
-    ready = True
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._encoder = WordEncoder()
-
     def encoder(self):
-        return self._encoder
+        self._base = self._base or WordEncoder()
+        return self._base
 
-    def version(self, key, name, schema):
+    def _load(self, key, name, schema):
         row = records.version(self._registry, key, name)
         assert row is not None, name
-        encoder = self._encoder if row.location is None else WordEncoder(row.location)
+        encoder = self.encoder() if row.location is None else WordEncoder(row.location)
         return cold_version(encoder, schema)
-
-    def cold(self, schema):
-        return cold_version(self._encoder, schema)
 
 
 @pytest.fixture
@@ -49,11 +42,12 @@ def studio() -> FakeStudio:
 @pytest.fixture
 def parts(settings, studio, tmp_path):
     registry = Registry(settings.database)
+    storage = Storage(settings.storage, tmp_path / "cache")
     parts = Parts(
         settings=settings,
         registry=registry,
-        storage=Storage(settings.storage, tmp_path / "cache"),
-        host=WordHost(registry),
+        storage=storage,
+        host=WordHost(settings, registry, storage),
         features=FeatureStores(tmp_path / "features"),
         make_studio=lambda _: studio,
     )

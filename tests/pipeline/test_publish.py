@@ -20,7 +20,7 @@ def run(parts, version, *steps):
         "plan": lambda: publish.plan(parts, KEY, version, name),
         "push": lambda: publish.push(parts, KEY, version, name),
         "switch": lambda: publish.switch(parts, KEY, version, name, "test"),
-        "clean_up": lambda: publish.clean_up(parts, KEY),
+        "clean_up": lambda: publish.clean_up(parts, KEY, pause_s=0),
     }
     for step in steps or STEPS:
         calls[step]()
@@ -98,7 +98,7 @@ def test_a_publication_that_breaks_anywhere_ends_right_when_it_is_run_again(part
         "plan": lambda: publish.plan(parts, KEY, version, name),
         "push": lambda: publish.push(parts, KEY, version, name),
         "switch": lambda: publish.switch(parts, KEY, version, name, "test"),
-        "clean_up": lambda: publish.clean_up(parts, KEY),
+        "clean_up": lambda: publish.clean_up(parts, KEY, pause_s=0),
     }
     for step, call in steps.items():
         try:
@@ -122,7 +122,7 @@ def test_every_step_can_run_twice(parts, studio, cold, repeated):
             "plan": lambda: publish.plan(parts, KEY, version, name),
             "push": lambda: publish.push(parts, KEY, version, name),
             "switch": lambda: publish.switch(parts, KEY, version, name, "test"),
-            "clean_up": lambda: publish.clean_up(parts, KEY),
+            "clean_up": lambda: publish.clean_up(parts, KEY, pause_s=0),
         }[step]()
     assert studio.served() == ours(parts)
     tasks = [row["task"] for row in studio.rows.values()]

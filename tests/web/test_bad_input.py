@@ -1,0 +1,193 @@
+"""Any body on any route gives 2xx, 4xx with a reason, or 503 with Retry-After; never a 500, never a traceback."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from backend.errors import Busy
+from backend.web.app import create_app
+from tests.fakes import CONFIG, CREATED_AT, KEY
+
+ROUTES = (
+    "/setup", "/predict", "/webhook", "/train", "/versions", "/job_status", "/validate", "/delete", "/duplicate_model",
+    "/api/projects/2/train", "/api/projects/2/activate", "/api/projects/x/train",
+)  # fmt: skip
+WORDS = (
+    "tasks", "project", "label_config", "schema", "data", "id", "text", "action", "annotation", "annotations", "task",
+    "params", "context", "result", "job", "version", "config", "created_at", "title", "updated_at", "completed_by",
+)  # fmt: skip
+VALUES = (
+    "START_TRAINING",
+    "ANNOTATION_CREATED",
+    "TASKS_CREATED",
+    "PROJECT_UPDATED",
+    KEY,
+    CONFIG,
+    CREATED_AT,
+    "<View",
+    "",
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(VALUES),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=6),
+    max_leaves=15,
+)
+events = st.fixed_dictionaries(
+    {"action": st.sampled_from(VALUES), "project": st.just({"id": 2, "created_at": CREATED_AT})},
+    optional={name: json_values for name in ("annotation", "annotations", "task", "tasks")},
+)
+predictions = st.fixed_dictionaries(
+    {"tasks": st.lists(st.fixed_dictionaries({}, optional={"id": json_values, "data": json_values}), max_size=3)},
+    optional={"project": json_values, "label_config": st.sampled_from([CONFIG, "<View/>"]), "params": json_values},
+)
+
+
+def check(answer):
+    assert answer.status_code < 500 or (answer.status_code == 503 and "Retry-After" in answer.headers), answer.text
+    assert "Traceback" not in answer.text
+    if answer.status_code >= 400:
+        assert answer.json()["error"]
+
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@quick
+@given(body=json_values)
+def test_any_json(client, known, route, body):
+    check(client.post(route, content=json.dumps(body), headers={"Content-Type": "application/json"}))
+
+
+@quick
+@given(body=events)
+def test_any_event_can_be_applied_or_is_refused(client, parts, known, body):
+    from backend.pipeline import mirror
+
+    check(client.post("/webhook", content=json.dumps(body), headers={"Content-Type": "application/json"}))
+    mirror.apply_events(parts, KEY)
+
+
+@quick
+@given(body=predictions)
+def test_any_prediction(client, known, body):
+    answer = client.post("/predict", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    check(answer)
+    if answer.status_code == 200:
+        assert len(answer.json()["results"]) == len(body["tasks"])
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{", b"\xff\xfe", b"null", b"[" * 100_000, b'{"tasks": [NaN]}', b'"\\ud800"', b'{"action": "\\ud800"}'],
+)
+def test_no_json(client, known, route, raw):
+    check(client.post(route, content=raw, headers={"Content-Type": "application/json"}))
+
+
+def test_half_a_surrogate_pair_is_refused_or_left_out(client, known):
+    body = '{"tasks": [{"id": 1, "data": {"text": "\\ud800 x"}}], "project": "%s", "label_config": %s}'
+    check(client.post("/predict", content=body % (KEY, json.dumps(CONFIG))))
+    check(client.post("/setup", content='{"project": "%s", "schema": "\\ud800"}' % KEY))
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**70), 10**30, "9" * 40, "2.x", "", -1, 0])
+def test_numbers_out_of_range(client, known, number):
+    check(client.post("/predict", json={"tasks": [{"id": number, "data": {}}], "label_config": CONFIG}))
+    check(client.post("/train", json={"project": number}))
+    check(client.get(f"/api/projects/{number}/status"))
+    body = {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": number}]}
+    check(client.post("/webhook", json={**body, "project": {"id": number, "created_at": CREATED_AT}}))
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(parts, client):
+    answer = client.post("/predict", content=b"x", headers={"Content-Length": str(2**40)})
+    assert answer.status_code == 413
+    assert "MAX_BODY_MB" in answer.json()["error"]
+
+
+def test_a_body_without_length_is_counted_while_it_comes(parts, client):
+    small = create_app_with(parts, max_body_mb=1)
+    chunks = (b"x" * 2**18 for _ in range(8))
+    answer = small.post("/predict", content=chunks)
+    assert answer.status_code == 413
+    assert "MAX_BODY_MB" in answer.json()["error"]
+
+
+def test_too_many_tasks_are_refused_with_the_settings_name(parts):
+    client = create_app_with(parts, max_tasks=2)
+    body = {"tasks": [{"id": n, "data": {}} for n in range(3)], "label_config": CONFIG}
+    answer = client.post("/predict", json=body)
+    assert answer.status_code == 413
+    assert "MAX_TASKS" in answer.json()["hint"]
+
+
+def test_a_busy_model_says_when_to_come_back(parts, client, monkeypatch):
+    def busy(_):
+        raise Busy("all places are taken")
+
+    monkeypatch.setattr(parts.host, "cold", busy)
+    answer = client.post("/predict", json={"tasks": [{"id": 1, "data": {"text": "a"}}], "label_config": CONFIG})
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+
+
+def test_a_bug_shows_a_number_and_nothing_else(parts, client, monkeypatch):
+    def bug(_):
+        raise ZeroDivisionError("inside knowledge")
+
+    monkeypatch.setattr(parts.host, "cold", bug)
+    answer = client.post("/predict", json={"tasks": [{"id": 1, "data": {"text": "a"}}], "label_config": CONFIG})
+    assert answer.status_code == 500
+    assert "inside" not in answer.text
+    assert "request" in answer.json()["hint"]
+
+
+# -------------------------------------------------------------------------------------------------------- credentials
+def create_app_with(parts, **changes):
+    from dataclasses import replace
+
+    from fastapi.testclient import TestClient
+
+    settings = parts.settings.model_copy(update=changes)
+    return TestClient(create_app(replace(parts, settings=settings), preload=False), raise_server_exceptions=False)
+
+
+def basic(user, password):
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+@pytest.fixture
+def guarded(parts, known):
+    from pydantic import SecretStr
+
+    return create_app_with(parts, basic_auth_user="ls", basic_auth_password=SecretStr("pass:wörd"))
+
+
+def test_basic_guards_everything_but_health(guarded):
+    assert guarded.get("/health").status_code == 200
+    for path in ("/versions", "/is_training", "/api/projects"):
+        assert guarded.get(path).status_code == 401
+        assert guarded.get(path, headers=basic("ls", "wrong")).status_code == 401
+        assert guarded.get(path, headers=basic("ls", "pass:wörd")).status_code == 200
+    assert guarded.get("/versions", headers={"Authorization": "Basic !!!"}).status_code == 401
+
+
+def test_the_webhook_takes_its_own_secret_or_basic(guarded, parts):
+    body = {"action": "TASKS_DELETED", "tasks": [], "project": {"id": 2, "created_at": CREATED_AT}}
+    assert guarded.post("/webhook", json=body).status_code == 401
+    assert guarded.post("/webhook", json=body, headers={"X-LS-Active-Secret": "wrong"}).status_code == 401
+    secret = {"X-LS-Active-Secret": parts.settings.webhook_token}
+    assert guarded.post("/webhook", json=body, headers=secret).status_code == 201
+    assert guarded.post("/webhook", json=body, headers=basic("ls", "pass:wörd")).status_code == 201
+
+
+def test_without_basic_only_start_training_may_come_without_the_secret(parts, known):
+    client = create_app_with(parts)
+    project = {"id": 2, "created_at": CREATED_AT}
+    assert client.post("/webhook", json={"action": "TASKS_DELETED", "tasks": [], "project": project}).status_code == 401
+    assert client.post("/webhook", json={"action": "START_TRAINING", "project": project}).status_code == 201
