@@ -1,0 +1,198 @@
+"""Connect a project with this program, and undo it. Both may be run again at any time; each says what it did.
+
+Order matters. The webhook comes first, with its secret: Label Studio would make one without credentials for a new
+backend, and does not if there is one; and its guard against local addresses then refuses before anything exists. What
+the project's settings were before is kept in the backend's ``extra_params``, so that it can be put back from anywhere.
+
+``project.model_version`` is not set here: only a version that has predictions may stand there, so that is the first
+publication's last step.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from backend.errors import StudioError, UserError
+from backend.studio.client import UNCERTAINTY, Json, Studio
+from backend.studio.identity import project_id as number_of
+from backend.studio.schema import parse_schema
+from backend.studio.transport import Refused
+
+SECRET_HEADER = "X-LS-Active-Secret"
+# sampling: ascending score. The second shows our predictions to annotators. The third, if on, makes every page of the
+# data manager ask us for predictions.
+WANTED: Mapping[str, Any] = {
+    "sampling": UNCERTAINTY,
+    "show_collab_predictions": True,
+    "evaluate_predictions_automatically": False,
+}
+_BEFORE = "settings_before"
+GUARD_HINT = (
+    "Label Studio refuses local and private addresses, container networks too. Start it with both "
+    "ML_BLOCK_LOCAL_IP=False and SSRF_PROTECTION_ENABLED=False (one alone does not do), or with "
+    "USE_DEFAULT_BANNED_SUBNETS=False; or give the backend a public address."
+)
+_ADDRESS_HINT = (
+    "The backend URL must be one that works where Label Studio runs; inside a container, localhost is not us."
+)
+
+
+def connect(
+    studio: Studio,
+    project_id: int | str,
+    backend_url: str,
+    *,
+    title: str = "ls-active",
+    basic_user: str = "",
+    basic_password: str = "",
+    webhook_secret: str,
+) -> list[str]:
+    """What was done, in sentences; afterwards the project has one webhook and one backend of ours, and our sampling.
+
+    ``backend_url`` is our server's address as Label Studio reaches it. Raises UnsupportedConfig for a config that
+    cannot be learned, StudioError when Label Studio refuses, with the cause; a webhook made in vain is removed again.
+    """
+    number, url = number_of(project_id), backend_address(backend_url)
+    project = studio.project(number)
+    parse_schema(str(project.get("label_config") or ""))
+    done, made = _ensure_webhook(studio, number, url, webhook_secret)
+    try:
+        done += _ensure_backend(studio, project, url, _credentials(basic_user, basic_password), title)
+    except UserError:
+        if made is not None:
+            studio.delete_webhook(made)
+        raise
+    done += _ensure_settings(studio, project)
+    return done or ["Nothing was to be done: the project is connected."]
+
+
+def disconnect(studio: Studio, project_id: int | str, backend_url: str) -> list[str]:
+    """What was done, in sentences: backend and webhook removed, settings put back.
+
+    Label Studio leaves the webhook of a removed backend, which would go on firing. Annotations and predictions are
+    never touched.
+    """
+    number, url = number_of(project_id), backend_address(backend_url)
+    done: list[str] = []
+    ours = ours_among(studio.backends(number), url)
+    before: Json = next((b["extra_params"][_BEFORE] for b in ours if _BEFORE in (b.get("extra_params") or {})), {})
+    for backend in ours:
+        studio.delete_backend(int(backend["id"]))
+        done.append(f"Removed the backend {backend['title']!r} at {url}.")
+    for hook in hooks_among(studio.webhooks(number), url):
+        studio.delete_webhook(int(hook["id"]))
+        done.append(f"Removed the webhook {hook['url']}.")
+    done += _put_back(studio, number, before)
+    return done or ["Nothing was to be done: the project has no backend or webhook at this address."]
+
+
+def backend_address(url: str) -> str:
+    """The address without a slash at the end. Raises UserError for anything but a plain http(s) address."""
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise UserError("The backend URL is no http or https address.", "Give one such as http://192.0.2.7:9090.")
+    if parts.username or parts.password:
+        raise UserError(
+            "The backend URL holds credentials, which Label Studio would show to its users.",
+            "Set BASIC_AUTH_USER and BASIC_AUTH_PASSWORD instead.",
+        )
+    return url.strip().rstrip("/")
+
+
+def ours_among(backends: list[Json], url: str) -> list[Json]:
+    """The backends at our address, oldest first: Label Studio asks only the first."""
+    return sorted((b for b in backends if str(b["url"]).rstrip("/") == url), key=lambda b: int(b["id"]))
+
+
+def hooks_among(hooks: list[Json], url: str) -> list[Json]:
+    """The webhooks to our address, oldest first."""
+    return sorted((h for h in hooks if str(h["url"]).rstrip("/") == f"{url}/webhook"), key=lambda h: int(h["id"]))
+
+
+def hook_fields(url: str, secret: str) -> Json:
+    """What our webhook must be: all events, with their payload and our secret."""
+    return {
+        "url": f"{url}/webhook",
+        "send_payload": True,
+        "send_for_all_actions": True,
+        "is_active": True,
+        "headers": {SECRET_HEADER: secret},
+    }
+
+
+def _ensure_webhook(studio: Studio, number: int, url: str, secret: str) -> tuple[list[str], int | None]:
+    """What was done, and the id of a webhook that is new."""
+    wanted = hook_fields(url, secret)
+    hooks = hooks_among(studio.webhooks(number), url)
+    done = [f"Removed another webhook to {url}/webhook: events would come twice." for _ in hooks[1:]]
+    for hook in hooks[1:]:
+        studio.delete_webhook(int(hook["id"]))
+    if not hooks:
+        made = _explained(lambda: studio.create_webhook(project=number, **wanted))
+        return [f"Added a webhook to {url}/webhook, with a secret."], int(made["id"])
+    if any(hooks[0].get(name) != value for name, value in wanted.items()):
+        _explained(lambda: studio.update_webhook(int(hooks[0]["id"]), **wanted))
+        done.append(f"Corrected the webhook to {url}/webhook: all events, with the secret.")
+    return done, None
+
+
+def _ensure_backend(studio: Studio, project: Json, url: str, credentials: Json, title: str) -> list[str]:
+    number = int(project["id"])
+    backends = studio.backends(number)
+    ours = ours_among(backends, url)
+    done = [_another(backend) for backend in backends if backend not in ours]
+    for extra in ours[1:]:
+        studio.delete_backend(int(extra["id"]))
+        done.append(f"Removed a second backend at {url}.")
+    fields = {"url": url, "project": number, "title": title, **credentials}
+    if not ours:
+        before = {name: project.get(name) for name in WANTED}
+        made = _explained(lambda: studio.create_backend(**fields, extra_params={_BEFORE: before}))
+        return [*done, f"Added the backend {title!r} at {url}: {made['readable_state']}."]
+    checked = _explained(lambda: studio.update_backend(int(ours[0]["id"]), **fields))
+    if credentials or ours[0].get("title") != title:
+        done.append(f"Wrote title and credentials of the backend at {url}: {checked['readable_state']}.")
+    return done
+
+
+def _another(backend: Json) -> str:
+    return (
+        f"Left another backend of the project alone: {backend['title']!r} at {backend['url']}. "
+        "Label Studio asks only the oldest; remove it if it is not wanted."
+    )
+
+
+def _credentials(user: str, password: str) -> Json:
+    if not user:
+        return {}
+    return {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": password}
+
+
+def _ensure_settings(studio: Studio, project: Json) -> list[str]:
+    changed = {name: value for name, value in WANTED.items() if project.get(name) != value}
+    if changed:
+        studio.update_project(int(project["id"]), **changed)
+    return [f"Set {name} to {value!r} (it was {project.get(name)!r})." for name, value in changed.items()]
+
+
+def _put_back(studio: Studio, number: int, before: Mapping[str, Any]) -> list[str]:
+    project = studio.project(number)
+    changed = {
+        name: value
+        for name, value in before.items()
+        if name in WANTED and project.get(name) == WANTED[name] and value != WANTED[name]
+    }
+    if changed:
+        studio.update_project(number, **changed)
+    return [f"Put {name} back to {value!r}." for name, value in changed.items()]
+
+
+def _explained(call: Callable[[], Json]) -> Json:
+    """The call's answer; a refusal gets the hint that fits adding a backend or a webhook."""
+    try:
+        return call()
+    except Refused as error:
+        guarded = error.answered == 403 and "address" in str(error)
+        unusable = error.answered in (400, 500)
+        hint = GUARD_HINT if guarded else _ADDRESS_HINT if unusable else error.hint
+        raise StudioError(str(error), hint) from None

@@ -1,0 +1,224 @@
+"""Find the usual causes of trouble between Label Studio and this program, each with what to do.
+
+Nothing is changed, and nothing is made: a doctor may be asked at any time, from any machine that has the settings.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from backend.errors import UserError
+from backend.settings import Settings
+from backend.studio.client import UNCERTAINTY, Json, Studio
+from backend.studio.connect import GUARD_HINT, SECRET_HEADER, WANTED
+from backend.studio.schema import parse_schema
+
+Level = Literal["ok", "warning", "error"]
+_LOCAL = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
+_CONNECT = "Run `ls-active connect {project} --backend-url URL`; it may be run again at any time."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, how it stands, and what to do (empty where all is well)."""
+
+    level: Level
+    title: str
+    advice: str = ""
+
+
+def examine(settings: Settings, project_id: int | None, studio: Studio | None = None) -> list[Finding]:
+    """Findings in the order in which to mend them; what cannot be looked at because of an error before is left out."""
+    key = settings.label_studio_api_key.get_secret_value()
+    asked = studio or Studio(settings.studio_url, key, timeout_s=min(30.0, settings.label_studio_timeout_s))
+    findings = [_our_server(settings)]
+    try:
+        findings += _label_studio(asked)
+        if project_id is not None:
+            findings += _project(settings, asked, project_id)
+    except UserError as error:
+        findings.append(Finding("error", str(error), error.hint))
+    finally:
+        if studio is None:
+            asked.close()
+    return findings
+
+
+def _our_server(settings: Settings) -> Finding:
+    import httpx
+
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "") else "[::1]" if settings.host == "::" else settings.host
+    address = f"http://{host}:{settings.port}"
+    try:
+        answer = httpx.get(f"{address}/health", timeout=3, trust_env=False)
+    except httpx.HTTPError as error:
+        return Finding(
+            "error",
+            f"Our server does not answer at {address} ({type(error).__name__}).",
+            "Start it with `ls-active serve`; if it runs on another machine, run the doctor there.",
+        )
+    if not answer.is_success:
+        return Finding("error", f"{address}/health answers {answer.status_code}.", "Is that port another program's?")
+    return Finding("ok", f"Our server answers at {address}.")
+
+
+def _label_studio(studio: Studio) -> list[Finding]:
+    me = studio.me()
+    found = [Finding("ok", f"Label Studio {studio.release()} answers at {studio.url}; the key is {me['email']}'s.")]
+    if not studio.personal_token:
+        found.append(
+            Finding(
+                "warning",
+                "The API key is a legacy token, which Label Studio no longer accepts by default.",
+                "Make a personal access token (Account & Settings) and set LABEL_STUDIO_API_KEY to it.",
+            )
+        )
+    return found
+
+
+def _project(settings: Settings, studio: Studio, number: int) -> Iterator[Finding]:
+    project = studio.project(number)
+    yield _config(project)
+    backends = sorted(studio.backends(number), key=lambda b: int(b["id"]))
+    yield from _backends(studio, number, backends)
+    if backends:
+        yield from _webhooks(settings, studio.webhooks(number), number, str(backends[0]["url"]).rstrip("/"))
+    yield from _settings(project)
+    yield from _queue(studio, project, backends)
+
+
+def _config(project: Json) -> Finding:
+    try:
+        schema = parse_schema(str(project.get("label_config") or ""))
+    except UserError as error:
+        return Finding("error", f"The label config cannot be learned: {error}", error.hint)
+    labels = sum(len(control.labels) for control in schema.controls)
+    return Finding("ok", f"Project {project['id']} {project['title']!r} has a supported label config, {labels} labels.")
+
+
+def _backends(studio: Studio, number: int, backends: list[Json]) -> Iterator[Finding]:
+    if not backends:
+        yield Finding("error", "No ML backend is connected.", f"{_CONNECT.format(project=number)} {_if_refused()}")
+        return
+    first = backends[0]
+    if len(backends) > 1:
+        yield Finding(
+            "warning",
+            f"The project has {len(backends)} backends; Label Studio asks only the oldest, {first['url']}.",
+            "Remove those that are not wanted.",
+        )
+    yield _state(first)
+    if _is_local(first["url"]) and not _is_local(studio.url):
+        yield Finding(
+            "error",
+            f"The backend URL {first['url']} is local to Label Studio, which runs elsewhere ({studio.url}).",
+            f"Use the address of this machine as Label Studio sees it. {_CONNECT.format(project=number)}",
+        )
+
+
+def _state(backend: Json) -> Finding:
+    title = f"Label Studio calls the backend at {backend['url']} {backend['readable_state']!r}"
+    if backend["state"] == "CO":
+        return Finding("ok", title + ".")
+    advice = "The URL must work where Label Studio runs."
+    if _is_local(backend["url"]):
+        advice += " In a container, localhost is the container: use host.docker.internal or our service's name."
+    reason = str(backend.get("error_message") or "no reason given").strip()
+    return Finding("error", f"{title}: {reason:.300}", advice)
+
+
+def _if_refused() -> str:
+    return f"If it is answered 403: {GUARD_HINT}"
+
+
+def _is_local(url: str) -> bool:
+    return (urlsplit(url).hostname or "") in _LOCAL
+
+
+# ------------------------------------------------------------------------------------------------------------ webhook
+def _webhooks(settings: Settings, hooks: list[Json], number: int, url: str) -> Iterator[Finding]:
+    advice = _CONNECT.format(project=number)
+    ours = [hook for hook in hooks if str(hook["url"]).rstrip("/") == f"{url}/webhook"]
+    if not ours:
+        yield Finding(
+            "error",
+            f"No webhook leads to {url}/webhook: nothing is learned from annotations until they are compared.",
+            f"{advice} Label Studio makes none while it refuses the address. {_if_refused()}",
+        )
+        return
+    if len(ours) > 1:
+        yield Finding("warning", f"{len(ours)} webhooks lead to {url}/webhook: events come twice.", advice)
+    problem = _hook_problem(settings, ours[0])
+    yield Finding("error", problem, advice) if problem else Finding("ok", "The webhook sends all events, with secret.")
+
+
+def _hook_problem(settings: Settings, hook: Json) -> str:
+    if not hook.get("is_active"):
+        return "The webhook is switched off."
+    if not (hook.get("send_for_all_actions") and hook.get("send_payload")):
+        return "The webhook does not send all events with their content."
+    sent = next((v for k, v in (hook.get("headers") or {}).items() if k.lower() == SECRET_HEADER.lower()), None)
+    if sent is None:
+        return "The webhook carries no secret, so its events are refused."
+    known = _known_secret(settings)
+    return "" if known in (None, sent) else "The webhook's secret is not this server's, so its events are refused."
+
+
+def _known_secret(settings: Settings) -> str | None:
+    """The secret, if it is set or was made already; the doctor makes none."""
+    kept = settings.data_dir / "webhook.secret"
+    return settings.webhook_token if settings.webhook_secret.get_secret_value() or kept.exists() else None
+
+
+# -------------------------------------------------------------------------------------------------- settings and queue
+_CONSEQUENCE = {
+    "sampling": "tasks are not served in our order.",
+    "show_collab_predictions": "annotators do not see predictions.",
+    "evaluate_predictions_automatically": "each page of the data manager asks for predictions.",
+}
+
+
+def _settings(project: Json) -> Iterator[Finding]:
+    wrong = [name for name, value in WANTED.items() if project.get(name) != value]
+    for name in wrong:
+        level: Level = "error" if name == "sampling" else "warning"
+        title = f"The project's {name} is {project.get(name)!r}: {_CONSEQUENCE[name]}"
+        yield Finding(level, title, _CONNECT.format(project=project["id"]))
+    if not wrong:
+        yield Finding("ok", f"The project's sampling is {UNCERTAINTY!r} and predictions are shown.")
+    if int(project.get("maximum_annotations") or 1) > 1:
+        yield Finding(
+            "warning",
+            f"Each task is to get {project['maximum_annotations']} annotations: "
+            "Label Studio serves tasks that others have begun first, at random.",
+            "Order holds among tasks nobody has begun; set annotations per task to 1 if that is too late.",
+        )
+
+
+def _queue(studio: Studio, project: Json, backends: list[Json]) -> Iterator[Finding]:
+    number, version = int(project["id"]), str(project.get("model_version") or "")
+    if not version or version in {str(backend["title"]) for backend in backends}:
+        what = f"a backend's title, {version!r}" if version else "empty"
+        yield Finding(
+            "error",
+            f"The project's model version is {what}: the score column is empty and the order random.",
+            "Our server sets it with its first publication; `ls-active status` and the log say why there was none.",
+        )
+        return
+    rows = studio.predictions(number, version=version)
+    if any(row["score"] is None for row in rows):
+        yield Finding(
+            "error",
+            f"Some predictions of the current version {version!r} have no score, so that they are served at random.",
+            "They are not ours: remove that version's predictions, then `ls-active activate` ours.",
+        )
+    waiting = studio.queue(number, 1)
+    if waiting:
+        yield Finding("ok", f"Version {version!r} is current; task {waiting[0][0]} is at the top of the queue.")
+        return
+    yield Finding(
+        "warning",
+        f"No unlabelled task has a prediction of the current version {version!r}: the order is random.",
+        "All well if everything is labelled; else see `ls-active status` and the log.",
+    )
