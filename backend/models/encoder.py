@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
+from transformers.utils import logging as hf_logging
 
 from backend.errors import ModelError
 from backend.models.batching import batches
@@ -75,7 +77,8 @@ class Encoder:
         """The encoder in memory, on its device. Raises ModelError that says why it cannot be loaded."""
         torch.set_num_threads(spec.threads or len(os.sched_getaffinity(0)))
         source = resolve(spec.name)
-        model, tokenizer = _read(spec, source)
+        with _quiet_loading():
+            model, tokenizer = _read(spec, source)
         tokens = _tokens(spec, tokenizer, model)
         base_id = _fingerprint(model, tokens)
         model.to(pick_device(spec.device)).eval().requires_grad_(False)
@@ -103,7 +106,8 @@ class Encoder:
 
         model = share(self.model)
         try:
-            with_adapter = PeftModel.from_pretrained(model, str(directory), is_trainable=False)
+            with without_alias_warning():
+                with_adapter = PeftModel.from_pretrained(model, str(directory), is_trainable=False)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ModelError(f"The adapter in {directory} does not fit {self.spec.name}: {error}") from error
         _own_adapted_weights(with_adapter)
@@ -164,6 +168,28 @@ def free_memory() -> None:
     """Give unused GPU memory back."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def without_alias_warning() -> Iterator[None]:
+    """Inside, peft may use a name that transformers renamed; it still works and no one here can change it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield
+
+
+@contextlib.contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Inside, transformers reports no unused weights and draws no bar: what matters is checked and raised."""
+    level, bar = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bar:
+            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def lora_layers(model: nn.Module) -> Iterator[Any]:

@@ -15,7 +15,7 @@ class Recipe:
     head_lr_ratio: float = 10.0  # the head's rate is so many times the adapter's
     lora_rank: int = 8
     lora_alpha_ratio: float = 2.0  # alpha is so many times the rank
-    dropout: float = 0.1  # in the adapter and before the head
+    dropout: float = 0.1  # before the head; the model's own dropout is as pretrained
     warmup: float = 0.1  # share of the steps
     weight_decay: float = 0.01
     clip: float = 1.0
