@@ -1,5 +1,64 @@
-"""What all tests share."""
+"""What all tests share: the loop without weights. A project of short texts, a Label Studio in memory, an encoder that
+knows words."""
 
+from pathlib import Path
+
+import pytest
+
+from backend.pipeline.parts import Parts
+from backend.problems.version import cold_version
+from backend.registry import versions as records
+from backend.registry.storage import Storage
+from backend.registry.store import Registry
+from backend.serving.features import FeatureStores
+from backend.serving.host import ModelHost
+from backend.settings import Settings
 from backend.telemetry import configure_logging
+from tests.fakes import KEY, FakeStudio, WordEncoder
 
 configure_logging("error")
+
+
+class WordHost(ModelHost):
+    """A model host whose every version is the word encoder with a head of label names."""
+
+    def encoder(self):
+        self._base = self._base or WordEncoder()
+        return self._base
+
+    def _load(self, key, name, schema):
+        row = records.version(self._registry, key, name)
+        assert row is not None, name
+        encoder = self.encoder() if row.location is None else WordEncoder(row.location)
+        return cold_version(encoder, schema)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, window=20, fast_top=5, audit_share=0.2, _env_file=None)
+
+
+@pytest.fixture
+def studio() -> FakeStudio:
+    return FakeStudio()
+
+
+@pytest.fixture
+def parts(settings, studio, tmp_path):
+    registry = Registry(settings.database)
+    storage = Storage(settings.storage, tmp_path / "cache")
+    parts = Parts(
+        settings=settings,
+        registry=registry,
+        storage=storage,
+        host=WordHost(settings, registry, storage),
+        features=FeatureStores(tmp_path / "features"),
+        make_studio=lambda _: studio,
+    )
+    yield parts
+    registry.close()
+
+
+@pytest.fixture
+def key() -> str:
+    return KEY

@@ -5,10 +5,7 @@ from fastapi.testclient import TestClient
 
 from backend.pipeline import mirror
 from backend.web.app import create_app
-from tests.fakes import KEY, FakeStudio
-from tests.pipeline.conftest import WordHost
-
-pytest_plugins = ["tests.pipeline.conftest"]
+from tests.fakes import KEY
 
 
 @pytest.fixture
@@ -23,6 +20,3 @@ def known(parts, studio):
     """The project, as the worker knows it after its first look."""
     mirror.reconcile(parts, KEY)
     return parts.registry.must_project(KEY)
-
-
-__all__ = ["FakeStudio", "WordHost"]
