@@ -1,0 +1,81 @@
+"""Calibration and metrics: known values, and that noise is not taken for a difference."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.active.calibration import expected_calibration_error, fit_temperature, softmax
+from backend.active.metrics import accuracy_interval, macro_f1, worse_beyond_noise
+
+
+def sample(n: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, and one-hot labels drawn from their softmax at a temperature."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.normal(size=(n, 4))
+    labels = [rng.choice(4, p=p) for p in softmax(logits / temperature)]
+    return logits, np.eye(4)[labels]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_true_temperature_is_found_and_makes_probabilities_honest(temperature: float) -> None:
+    logits, targets = sample(2000, temperature)
+    found = fit_temperature(logits, targets)
+    assert found == pytest.approx(temperature, rel=0.1)
+    assert expected_calibration_error(softmax(logits / found), targets.argmax(1)) < 0.03
+
+
+def test_few_examples_move_the_temperature_little() -> None:
+    assert fit_temperature(np.zeros((0, 4)), np.zeros((0, 4))) == 1
+    wrong = np.eye(4)[[0, 1, 2]] * 20  # sure of the wrong label, three times
+    assert 1 < fit_temperature(wrong / 10, np.eye(4)[[1, 2, 3]]) < 2
+    assert 0.7 < fit_temperature(wrong / 10, np.eye(4)[[0, 1, 2]]) < 1
+
+
+def test_calibration_error_of_a_boaster_is_its_boast() -> None:
+    probs = np.tile([1.0, 0.0], (10, 1))
+    assert expected_calibration_error(probs, [0] * 6 + [1] * 4) == pytest.approx(0.4)
+    assert expected_calibration_error(np.zeros((0, 2)), []) == 0
+
+
+def test_softmax_survives_large_logits() -> None:
+    assert softmax([[1e4, 0.0], [-1e4, -1e4]]) == pytest.approx(np.array([[1, 0], [0.5, 0.5]]))
+
+
+def test_wilson_interval_as_published() -> None:
+    interval = accuracy_interval(18, 20)
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.9, 0.699, 0.972), abs=1e-3)
+
+
+@given(st.integers(1, 500), st.data())
+def test_an_interval_holds_its_value_and_stays_on_the_scale(n: int, data: st.DataObject) -> None:
+    interval = accuracy_interval(data.draw(st.integers(0, n)), n)
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
+    assert interval.high - interval.low > 0
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 0), (3, 2), (-1, 5)])
+def test_impossible_counts_are_refused(correct: int, n: int) -> None:
+    with pytest.raises(ValueError, match="correct"):
+        accuracy_interval(correct, n)
+
+
+def test_macro_f1_counts_rare_classes_like_common_ones() -> None:
+    actual = [0] * 98 + [1] * 2
+    assert macro_f1([0] * 100, actual) == pytest.approx(0.495, abs=1e-3)
+    assert macro_f1(actual, actual) == 1
+    assert macro_f1([], []) == 0
+
+
+@pytest.mark.parametrize(("lost", "won", "worse"), [(5, 0, True), (4, 0, False), (8, 1, True), (8, 3, False)])
+def test_the_gate_needs_more_than_bad_luck(lost: int, won: int, worse: bool) -> None:
+    old = [True] * lost + [False] * won + [True] * 30
+    new = [False] * lost + [True] * won + [True] * 30
+    assert worse_beyond_noise(old, new) is worse
+    assert worse_beyond_noise(new, old) is False or won > lost
+
+
+def test_equal_models_seldom_fail_the_gate() -> None:
+    rng = np.random.default_rng(0)
+    failed = [worse_beyond_noise(rng.random(60) < 0.8, rng.random(60) < 0.8) for _ in range(1000)]
+    assert np.mean(failed) <= 0.05
