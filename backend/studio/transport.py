@@ -58,8 +58,9 @@ class Transport:
         body: Any = None,
         idempotent: bool | None = None,
     ) -> Any:
-        """The answer's JSON; None where it is empty. Raises NotFound for 404, StudioError for all other failures.
+        """The answer's JSON; None where a change is answered with nothing.
 
+        Raises NotFound for 404, StudioError for all other failures.
         ``idempotent`` calls (all but POST, unless said otherwise) are repeated a few times after a transient failure.
         """
         repeat = method != "POST" if idempotent is None else idempotent
@@ -168,7 +169,7 @@ def _transient(answer: "httpx.Response") -> bool:
 
 
 def _content(answer: "httpx.Response") -> Any:
-    if not answer.content:
+    if not answer.content and answer.request.method != "GET":
         return None
     try:
         return answer.json()

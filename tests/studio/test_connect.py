@@ -1,0 +1,115 @@
+"""Connecting leaves exactly one backend and one webhook of ours, however often and from whatever state."""
+
+from typing import Any
+
+import pytest
+
+from backend.demo.studio_server import StudioServer
+from backend.errors import StudioError, UnsupportedConfig, UserError
+from backend.studio.client import Studio
+from backend.studio.connect import SECRET_HEADER, WANTED, backend_address, connect, disconnect
+from tests.studio.servers import CONFIG, Server, answer, label_studio
+
+pytestmark = pytest.mark.studio
+
+
+def state(studio: Studio, project: int) -> dict[str, Any]:
+    found = studio.project(project)
+    return {
+        "backends": [(b["url"], b["readable_state"]) for b in studio.backends(project)],
+        "webhooks": [(h["url"], h["headers"], h["send_for_all_actions"]) for h in studio.webhooks(project)],
+        **{name: found[name] for name in WANTED},
+    }
+
+
+def connected(url: str, secret: str = "first") -> dict[str, Any]:
+    hook = (f"{url}/webhook", {SECRET_HEADER: secret}, True)
+    return {"backends": [(url, "Connected")], "webhooks": [hook], **WANTED}
+
+
+def test_connecting_twice_changes_nothing_more(admin: Studio, project: int, backend: Server) -> None:
+    assert len(connect(admin, project, backend.url, webhook_secret="first")) == 3
+    assert state(admin, project) == connected(backend.url)
+    done = connect(admin, str(project), backend.url + "/", webhook_secret="first")
+    assert len(done) == 1
+    assert "Nothing" in done[0]
+    assert state(admin, project) == connected(backend.url)
+
+
+def test_events_carry_the_secret_and_calls_the_credentials(
+    admin: Studio, project: int, tasks: list[int], backend: Server
+) -> None:
+    connect(admin, project, backend.url, basic_user="us", basic_password="pw", webhook_secret="first")
+    admin.annotate(tasks[0], answer("art"))
+    events = [r for r in backend.requests if r.path == "/webhook"]
+    assert "ANNOTATION_CREATED" in {r.body["action"] for r in events}
+    assert all(r.headers[SECRET_HEADER] == "first" for r in events)
+    assert all(r.headers["Authorization"] == "Basic dXM6cHc=" for r in backend.requests if r.path == "/setup")
+
+
+def test_leftovers_and_duplicates_are_mended(admin: Studio, project: int, backend: Server) -> None:
+    for title in ("a", "b"):
+        admin.create_backend(url=backend.url, project=project, title=title)
+    admin.create_webhook(url=f"{backend.url}/webhook", project=project, is_active=False)
+    connect(admin, project, backend.url, webhook_secret="second")
+    assert state(admin, project) == connected(backend.url, "second")
+
+
+def test_disconnecting_leaves_the_project_as_it_was(
+    admin: Studio, project: int, tasks: list[int], backend: Server
+) -> None:
+    admin.annotate(tasks[0], answer("art"))
+    before = state(admin, project)
+    connect(admin, project, backend.url, webhook_secret="first")
+    connect(admin, project, backend.url, webhook_secret="first")
+    assert len(disconnect(admin, project, backend.url)) == 3
+    assert state(admin, project) == before
+    assert len(admin.annotations(tasks[0])) == 1
+    assert "Nothing" in disconnect(admin, project, backend.url)[0]
+
+
+def test_a_foreign_backend_is_left_and_named(admin: Studio, project: int, backend: Server) -> None:
+    admin.create_backend(url=f"{backend.url}/other", project=project, title="theirs")
+    done = connect(admin, project, backend.url, webhook_secret="first")
+    assert any("'theirs'" in sentence for sentence in done)
+    disconnect(admin, project, backend.url)
+    assert [b["title"] for b in admin.backends(project)] == ["theirs"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no-such-host.invalid:9"])
+def test_a_backend_that_does_not_answer_leaves_nothing_behind(admin: Studio, project: int, url: str) -> None:
+    before = state(admin, project)
+    with pytest.raises(StudioError) as refused:
+        connect(admin, project, url, webhook_secret="first")
+    assert "where Label Studio runs" in refused.value.hint
+    assert state(admin, project) == before
+
+
+def test_an_unsupported_config_is_refused_before_anything_is_made(admin: Studio, backend: Server) -> None:
+    several = CONFIG.replace('choice="single"', 'choice="multiple"')
+    project = int(admin.create_project("several answers", several)["id"])
+    with pytest.raises(UnsupportedConfig, match="multiple"):
+        connect(admin, project, backend.url, webhook_secret="first")
+    assert admin.webhooks(project) == []
+    assert backend.requests == []
+
+
+@pytest.mark.parametrize("url", ["", "host:9090", "ftp://host", "http://", "http://user:pw@host", "http://host/?a=b"])
+def test_an_address_that_cannot_work_is_said(url: str) -> None:
+    with pytest.raises(UserError) as refused:
+        backend_address(url)
+    assert "pw" not in refused.value.sentence()
+
+
+def test_the_guard_against_local_addresses_is_explained(backend: Server) -> None:
+    with label_studio(strict=True) as server:
+        _refused_by_guard(server, backend)
+
+
+def _refused_by_guard(server: StudioServer, backend: Server) -> None:
+    studio = Studio(server.url, server.admin_token(), timeout_s=60)
+    project = int(studio.create_project("guarded", CONFIG)["id"])
+    with pytest.raises(StudioError) as refused:
+        connect(studio, project, backend.url, webhook_secret="first")
+    assert "SSRF_PROTECTION_ENABLED=False" in refused.value.hint
+    assert studio.webhooks(project) == studio.backends(project) == []

@@ -1,0 +1,90 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.errors import UnsupportedConfig, UserError
+from backend.studio.schema import parse_schema
+
+TEXT = '<Text name="text" value="$text"/>'
+
+
+def config(control: str, text: str = TEXT) -> str:
+    return f"<View><Header value='h'/>{text}{control}</View>"
+
+
+def choices(inner: str = '<Choice value="a"/><Choice value="b"/>', more: str = "") -> str:
+    return f'<Choices name="topic" toName="text" {more}>{inner}</Choices>'
+
+
+def test_labels_keep_the_order_of_the_config() -> None:
+    control = parse_schema(config(choices('<Choice value="b"/><Choice value="a"/>'))).controls[0]
+    assert (control.name, control.kind, control.to_name, control.text_field) == ("topic", "choices", "text", "text")
+    assert control.labels == ("b", "a")
+
+
+def test_alias_is_the_label_and_hint_or_value_its_description() -> None:
+    inner = '<Choice value="Good mood" alias="pos"/><Choice value="neg" hint="Bad mood"/><Choice value="none"/>'
+    control = parse_schema(config(choices(inner))).controls[0]
+    assert control.labels == ("pos", "neg", "none")
+    assert control.descriptions == ("Good mood", "Bad mood", "none")
+
+
+@pytest.mark.parametrize("more", ["", 'choice="single"', 'choice="single-radio"', 'layout="select"', 'required="true"'])
+def test_variants_with_one_answer_are_supported(more: str) -> None:
+    assert parse_schema(config(choices(more=more))).controls[0].labels == ("a", "b")
+
+
+def test_looks_and_second_texts_do_not_count() -> None:
+    plain = parse_schema(config(choices()))
+    style = '<Style>.x { color: red }</Style><Filter name="f" toName="topic"/><!-- a comment -->'
+    other = '<Text name="title" value="$title"/>'
+    nested = choices('<View><Choice value="a"/></View><Choice value="b"/>')
+    assert parse_schema(config(style + nested, TEXT + other)).hash == plain.hash
+
+
+@pytest.mark.parametrize(
+    ("label_config", "named"),
+    [
+        ("", "label config"),
+        ("<View>", "cannot be read"),
+        ("<View/>", "control"),
+        ("just words", "cannot be read"),
+        ('<!DOCTYPE x [<!ENTITY e "e">]>' + config(choices()), "entities"),
+        (config(choices(more='choice="multiple"')), 'choice="multiple"'),
+        (config(choices(more='perRegion="true"')), "perRegion"),
+        (config(choices(more='perItem="true"')), "perItem"),
+        (config(choices(more='value="$options"')), "value"),
+        (config(choices('<Choice value="a"><Choice value="b"/></Choice>')), "inside"),
+        (config(choices("")), "<Choice>"),
+        (config(choices('<Choice value="a"/><Choice value="a"/>')), "twice"),
+        (config(choices('<Choice value="a"/><Choice value=" "/>')), "no value"),
+        (config(choices('<Choice value="a"/><Choice value="$b"/>')), "$b"),
+        (config(choices() + choices().replace("topic", "more")), "several"),
+        (config(choices() + choices()), "same name"),
+        (config(choices() + '<TextArea name="why" toName="text"/>'), "TextArea"),
+        (config('<Labels name="l" toName="text"><Label value="PER"/></Labels>'), "<Labels>"),
+        (config('<Taxonomy name="t" toName="text"><Choice value="a"/></Taxonomy>'), "<Taxonomy>"),
+        (config(choices(), '<Image name="text" value="$image"/>'), "<Image>"),
+        (config(choices(), '<Text name="text" value="$text" valueType="url"/>'), "valueType"),
+        (config(choices(), '<Text name="text" value="Read: $text"/>'), "Read: $text"),
+        (config(choices(), '<Text name="text" value="fixed"/>'), "fixed"),
+        (config(choices(), '<Text name="other" value="$text"/>'), 'toName="text"'),
+    ],
+)
+def test_unsupported_config_is_refused_with_a_sentence_that_names_the_cause(label_config: str, named: str) -> None:
+    with pytest.raises(UnsupportedConfig) as refused:
+        parse_schema(label_config)
+    assert named in str(refused.value)
+    assert refused.value.hint
+
+
+@settings(max_examples=100)
+@given(
+    st.text(max_size=60), st.sampled_from(["{}", "<View>{}</View>", config(choices("{}")), config(choices(more="{}"))])
+)
+def test_any_config_is_a_schema_or_a_sentence(text: str, around: str) -> None:
+    try:
+        said = parse_schema(around.replace("{}", text)).controls[0].name
+    except UserError as error:
+        said = str(error)
+    assert said

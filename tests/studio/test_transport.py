@@ -1,0 +1,115 @@
+"""Failures become sentences by cause, transient ones are tried again, and nothing is ever pushed twice."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from backend.errors import NotFound, StudioError
+from backend.studio import transport
+from backend.studio.client import Studio
+from tests.studio.servers import Request, Server, serve
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+PERSONAL = "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjQ4MDAwMDAwMDAsInRva2VuX3R5cGUiOiJyZWZyZXNoIn0.c2ln"
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Something that answers in Label Studio's place, and no waiting between tries."""
+    monkeypatch.setattr(transport, "RETRY_AFTER_S", (0, 0, 0))
+    with serve(lambda _: (200, {})) as server:
+        yield server
+
+
+def failure(studio: Studio, call: str = "project") -> StudioError | NotFound:
+    with pytest.raises((StudioError, NotFound)) as caught:
+        studio.push_predictions(1, [{"task": 1}]) if call == "push" else studio.project(1)
+    assert KEY not in caught.value.sentence()
+    return caught.value
+
+
+def failing(times: int, status: int, body: Any = "busy") -> Any:
+    left = [times]
+
+    def respond(_: Request) -> tuple[int, Any]:
+        left[0] -= 1
+        return (status, body) if left[0] >= 0 else (200, {"id": 1, "created": 1})
+
+    return respond
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(503, "x"), (502, "x"), (429, "x"), (500, {"detail": "database is locked"})]
+)
+def test_reading_survives_what_passes(fake: Server, status: int, body: Any) -> None:
+    fake.answer = failing(3, status, body)
+    assert Studio(fake.url, KEY).project(1)["id"] == 1
+    assert len(fake.requests) == 4
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_push_is_never_repeated(fake: Server, status: int) -> None:
+    fake.answer = failing(1, status, {"detail": "database is locked"})
+    failure(Studio(fake.url, KEY), "push")
+    assert len(fake.requests) == 1
+
+
+def test_a_lasting_failure_ends_after_four_tries(fake: Server) -> None:
+    fake.answer = failing(99, 503)
+    assert "503" in str(failure(Studio(fake.url, KEY)))
+    assert len(fake.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "key", "hint"),
+    [
+        (401, KEY, "legacy tokens"),
+        (401, PERSONAL, "expired"),
+        (403, KEY, "owner"),
+        (404, KEY, "exist"),
+        (500, KEY, "log"),
+    ],
+)
+def test_each_cause_has_its_hint_and_is_asked_once(fake: Server, status: int, key: str, hint: str) -> None:
+    fake.answer = lambda r: (200, {"access": PERSONAL}) if "token" in r.path else (status, {"detail": f"no {key}"})
+    error = failure(Studio(fake.url, key))
+    assert hint in error.hint
+    assert key not in error.sentence()
+    assert isinstance(error, NotFound) == (status == 404)
+    assert sum("projects" in request.path for request in fake.requests) == 1
+
+
+def test_a_personal_token_is_exchanged_below_the_path_of_label_studio(fake: Server) -> None:
+    fake.answer = lambda r: (200, {"access": PERSONAL} if "token" in r.path else {"id": 1})
+    studio = Studio(f"{fake.url}/under/a/path/", PERSONAL)
+    studio.project(1)
+    assert [r.path for r in fake.requests] == ["/under/a/path/api/token/refresh/", "/under/a/path/api/projects/1/"]
+    assert fake.requests[1].headers["Authorization"] == f"Bearer {PERSONAL}"
+    assert studio.personal_token
+
+
+@pytest.mark.parametrize("body", ["<html>Log in</html>", "", "{"])
+def test_what_is_not_label_studio_is_said(fake: Server, body: str) -> None:
+    fake.answer = lambda _: (200, body)
+    assert "Label Studio" in str(failure(Studio(fake.url, KEY)))
+    assert "Label Studio" in str(failure(Studio(fake.url, PERSONAL)))
+
+
+def test_an_error_page_is_not_repeated_to_people(fake: Server) -> None:
+    fake.answer = lambda _: (500, "<html><pre>Traceback (most recent call last)</pre></html>")
+    assert "Traceback" not in failure(Studio(fake.url, KEY)).sentence()
+
+
+def test_no_server_and_no_key_say_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "RETRY_AFTER_S", (0,))
+    nobody = failure(Studio("http://user:hidden@127.0.0.1:9", KEY))
+    assert "LABEL_STUDIO_URL" in nobody.hint
+    assert "hidden" not in nobody.sentence()
+    assert "LABEL_STUDIO_API_KEY" in failure(Studio("http://127.0.0.1:9", " ")).hint
+
+
+def test_dropped_predictions_are_not_passed_over(fake: Server) -> None:
+    fake.answer = lambda _: (201, {"created": 1})
+    with pytest.raises(StudioError, match="1 of 2"):
+        Studio(fake.url, KEY).push_predictions(1, [{"task": 1}, {"task": 2}])
