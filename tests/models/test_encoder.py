@@ -1,0 +1,192 @@
+"""The encoder: order, batches, cuts, identity, and adapters that share what they do not change."""
+
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import T5Config
+
+from backend.errors import ModelError
+from backend.models.encoder import Encoder
+from backend.models.recipe import Recipe
+from backend.models.spec import ModelSpec
+from backend.models.training import attach, linear_layers
+from tests.models.tiny import save_tiny_bert
+
+TEXTS = ["how many", "who was the man ?", "", "where is the river in the city ?" * 3, "a", "what"]
+
+
+def random_adapter(encoder: Encoder, folder: Path, seed: int = 0) -> Path:
+    """An adapter with random weights, saved as training saves it."""
+    torch.manual_seed(seed)
+    model = attach(encoder, Recipe(lora_rank=4))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(str(folder))
+    return folder
+
+
+def test_each_text_has_its_own_features_whatever_it_is_batched_with(encoder: Encoder) -> None:
+    together = encoder.embed(TEXTS)
+    assert together.shape == (len(TEXTS), encoder.dim) == (6, 32)
+    assert together.dtype == np.float32
+    for text, row in zip(TEXTS, together, strict=True):
+        assert encoder.embed([text])[0] == pytest.approx(row, abs=1e-5)
+    assert encoder.embed([]).shape == (0, 32)
+
+
+def test_long_texts_are_cut_to_what_the_model_can_read(encoder: Encoder) -> None:
+    assert encoder.tokens.max_tokens == 40  # the setting says 256, the model has 40 positions
+    long = encoder.embed(["river " * 5000, "river " * 38])
+    assert long[0] == pytest.approx(long[1], abs=1e-5)
+
+
+def test_progress_reaches_the_end(encoder: Encoder) -> None:
+    seen: list[tuple[int, int]] = []
+    encoder.embed(TEXTS, on_progress=lambda done, n: seen.append((done, n)))
+    assert seen[-1] == (6, 6)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_features_are_the_mean_of_real_tokens(encoder: Encoder) -> None:
+    ids = torch.tensor([encoder.tokens.ids(["who was the man ?"])[0]])
+    hidden = encoder.model(input_ids=ids).last_hidden_state
+    assert encoder.embed(["who was the man ?", TEXTS[3]])[0] == pytest.approx(hidden.mean(1)[0].numpy(), abs=1e-5)
+
+
+def test_a_prefix_goes_before_every_text(tiny: Path, encoder: Encoder) -> None:
+    prefixed = Encoder.load(ModelSpec(str(tiny), text_prefix="the ", device="cpu", threads=1))
+    assert prefixed.embed(["man"])[0] == pytest.approx(encoder.embed(["the man"])[0], abs=1e-5)
+
+
+def test_identity_follows_weights_prefix_and_cut_not_the_place(tiny: Path, encoder: Encoder, tmp_path: Path) -> None:
+    spec = ModelSpec(str(tiny), device="cpu", threads=1)
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    other = save_tiny_bert(tmp_path / "other", seed=1)
+    assert Encoder.load(replace(spec, name=str(copy), batch_tokens=99)).base_id == encoder.base_id
+    different = [replace(spec, name=str(other)), replace(spec, text_prefix="q"), replace(spec, max_tokens=16)]
+    ids = {Encoder.load(s).base_id for s in different} | {encoder.base_id}
+    assert len(ids) == 4
+    assert all(len(i) == 16 and int(i, 16) >= 0 for i in ids)
+
+
+def test_a_pooler_is_left_out_and_never_random(tmp_path: Path) -> None:
+    with_pooler = Encoder.load(ModelSpec(str(save_tiny_bert(tmp_path, pooler=True)), device="cpu", threads=1))
+    assert not [name for name, _ in with_pooler.model.named_parameters() if "pooler" in name]
+
+
+def test_an_adapted_encoder_shares_what_it_does_not_change_and_leaves_the_base_alone(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    before = encoder.embed(TEXTS)
+    state = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
+    one, two = (encoder.adapted(random_adapter(encoder, tmp_path / str(s), s)) for s in (1, 2))
+    assert np.array_equal(encoder.embed(TEXTS), before)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in encoder.model.state_dict().items())
+    assert np.abs(one.embed(TEXTS) - before).max() > 0.05
+    assert np.abs(one.embed(TEXTS) - two.embed(TEXTS)).max() > 0.05
+    changed = set(linear_layers(encoder.model))
+    base = dict(encoder.model.named_parameters())
+    for name, parameter in one.model.named_parameters():
+        owns = name.removesuffix(".weight") in changed and name.endswith(".weight")
+        assert (parameter.data_ptr() != base[name].data_ptr()) is owns, name
+    assert len({encoder.base_id, one.base_id, two.base_id}) == 3
+
+
+def test_merged_answers_as_unmerged_and_as_itself_loaded_again(encoder: Encoder, tmp_path: Path) -> None:
+    folder = random_adapter(encoder, tmp_path / "a")
+    unmerged = attach(encoder, Recipe(lora_rank=4)).eval()
+    unmerged.load_adapter(str(folder), "default")
+    expected = Encoder(unmerged.base_model.model, encoder.tokens, encoder.spec, "x").embed(TEXTS)
+    again = Encoder.load(encoder.spec).adapted(folder)
+    assert encoder.adapted(folder).embed(TEXTS) == pytest.approx(expected, abs=1e-4)
+    assert again.embed(TEXTS) == pytest.approx(expected, abs=1e-4)
+    assert again.base_id == encoder.adapted(folder).base_id
+
+
+def test_several_versions_serve_several_threads_at_once(encoder: Encoder, tmp_path: Path) -> None:
+    versions = [encoder, *(encoder.adapted(random_adapter(encoder, tmp_path / str(s), s)) for s in (1, 2))]
+    expected = [v.embed(TEXTS) for v in versions]
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda i: versions[i % 3].embed(TEXTS), range(60)))
+    for i, answer in enumerate(answers):
+        assert answer == pytest.approx(expected[i % 3], abs=1e-5)
+
+
+def test_an_adapter_for_another_model_is_refused(encoder: Encoder, tmp_path: Path) -> None:
+    folder = random_adapter(encoder, tmp_path / "a")
+    weights = load_file(folder / "adapter_model.safetensors")
+    save_file({k: torch.zeros(3, 3) for k in weights}, folder / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match="does not fit"):
+        encoder.adapted(folder)
+
+
+def test_out_of_memory_halves_the_batch(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = encoder.embed(TEXTS)
+    sizes: list[int] = []
+    forward = type(encoder.model).forward
+
+    def short_of_memory(self: nn.Module, input_ids: torch.Tensor, **rest: object) -> object:
+        sizes.append(len(input_ids))
+        if len(input_ids) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(type(encoder.model), "forward", short_of_memory)
+    assert encoder.embed(TEXTS) == pytest.approx(expected, abs=1e-5)
+    assert max(sizes) > 1
+    monkeypatch.setattr(type(encoder.model), "forward", _no_memory)
+    with pytest.raises(ModelError, match="No memory"):
+        encoder.embed(["a"])
+
+
+def _no_memory(*_: object, **__: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(type(encoder.model), "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        encoder.embed(["a", "b"])
+
+
+def refusals(tiny: Path, folder: Path) -> Sequence[tuple[Path, str]]:
+    missing = shutil.copytree(tiny, folder / "missing")
+    weights = load_file(missing / "model.safetensors")
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, missing / "model.safetensors", {"format": "pt"})
+    seq2seq = shutil.copytree(tiny, folder / "seq2seq")
+    T5Config().save_pretrained(str(seq2seq))
+    damaged = shutil.copytree(tiny, folder / "damaged")
+    (damaged / "config.json").write_text('{"model_type": "no such thing"}')
+    return [(missing, "lacks weights"), (seq2seq, "not an encoder"), (damaged, "cannot be loaded")]
+
+
+def test_models_that_cannot_be_used_are_refused_with_the_cause(tiny: Path, tmp_path: Path) -> None:
+    for folder, message in refusals(tiny, tmp_path):
+        with pytest.raises(ModelError, match=message):
+            Encoder.load(ModelSpec(str(folder), device="cpu", threads=1))
+
+
+def test_a_hub_that_cannot_be_reached_is_an_error_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="cannot be loaded") as caught:
+        Encoder.load(ModelSpec("nobody/no-such-model", device="cpu", threads=1))
+    assert "hub must be reachable" in caught.value.hint
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said(tiny: Path) -> None:
+    with pytest.raises(ModelError, match="no CUDA device"):
+        Encoder.load(ModelSpec(str(tiny), device="cuda"))

@@ -1,0 +1,116 @@
+"""The training loop: it learns, repeats itself, survives lack of memory, and draws fairly."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from backend.active.head import LinearHead
+from backend.errors import ModelError
+from backend.models.encoder import Encoder
+from backend.models.recipe import Recipe
+from backend.models.training import HeadTask, Trained, draws, linear_layers, train_adapter
+
+TEXTS = [f"{a} {b}" for a in ("how many", "who is", "where is") for b in ("the man", "a river", "the city", "a number")]
+CLASSES = np.repeat([0, 1, 2], 4)
+RECIPE = Recipe(steps=30, batch_size=6, learning_rate=3e-3, dropout=0.0, seed=1)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)
+
+
+def task(encoder: Encoder) -> HeadTask:
+    zero = LinearHead(np.zeros((3, encoder.dim), np.float32), np.zeros(3, np.float32))
+    return HeadTask(zero, np.eye(3, dtype=np.float32)[CLASSES], np.ones(12, bool), cross_entropy)
+
+
+def train(encoder: Encoder, recipe: Recipe = RECIPE) -> tuple[Trained, list[float]]:
+    losses: list[float] = []
+    trained = train_adapter(encoder, TEXTS, {"c": task(encoder)}, recipe, lambda i, n, loss: losses.append(loss))
+    return trained, losses
+
+
+def test_the_loss_falls_and_the_base_stays(encoder: Encoder) -> None:
+    before = encoder.embed(TEXTS)
+    trained, losses = train(encoder)
+    assert len(losses) == 30
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+    assert trained.loss == pytest.approx(np.mean(losses[-20:]))
+    assert np.array_equal(encoder.embed(TEXTS), before)
+    assert all(not p.requires_grad and p.grad is None for p in encoder.model.parameters())
+
+
+def test_the_same_seed_is_the_same_training(encoder: Encoder) -> None:
+    (one, _), (two, _), (other, _) = (train(encoder, replace(RECIPE, steps=5, seed=s)) for s in (1, 1, 2))
+    assert np.array_equal(one.heads["c"].weight, two.heads["c"].weight)
+    assert not np.array_equal(one.heads["c"].weight, other.heads["c"].weight)
+
+
+def test_lack_of_memory_changes_the_portions_not_the_update(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    still = replace(RECIPE, steps=4)
+    for module in encoder.model.modules():
+        if isinstance(module, nn.Dropout):
+            monkeypatch.setattr(module, "p", 0.0)
+    for layer in encoder.model.encoder.layer:  # type: ignore[union-attr]
+        monkeypatch.setattr(layer.attention.self.dropout, "p", 0.0)
+    expected, _ = train(encoder, still)
+    forward = type(encoder.model).forward
+
+    def short_of_memory(self: nn.Module, input_ids: Tensor, **rest: object) -> object:
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(type(encoder.model), "forward", short_of_memory)
+    halved, _ = train(encoder, still)
+    assert halved.heads["c"].weight == pytest.approx(expected.heads["c"].weight, abs=1e-3)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_a_sentence(encoder: Encoder) -> None:
+    broken = replace(task(encoder), loss=lambda logits, targets: cross_entropy(logits, targets) * float("nan"))
+    with pytest.raises(ModelError, match="loss is nan"):
+        train_adapter(encoder, TEXTS, {"c": broken}, RECIPE, lambda *_: None)
+
+
+def test_examples_without_a_target_teach_nothing(encoder: Encoder) -> None:
+    absent = replace(task(encoder), present=np.zeros(12, bool))
+    recipe = replace(RECIPE, steps=3, weight_decay=0.0)
+    trained = train_adapter(encoder, TEXTS, {"c": absent}, recipe, lambda *_: None)
+    assert trained.loss == 0
+    assert not trained.heads["c"].weight.any()
+
+
+@pytest.mark.parametrize("n", [1, 5, 16, 50, 180])
+def test_all_examples_are_drawn_equally_often(n: int) -> None:
+    lengths = np.random.default_rng(0).integers(3, 40, n).tolist()
+    batches = list(draws(lengths, Recipe(steps=120, batch_size=8)))
+    counts = Counter(int(at) for batch in batches for at in batch)
+    assert len(batches) == 120
+    assert {len(b) for b in batches} == {min(8, n)}
+    assert set(counts) == set(range(n))
+    assert max(counts.values()) - min(counts.values()) <= 1 + 120 % 4
+
+
+def test_batches_hold_similar_lengths() -> None:
+    lengths = np.random.default_rng(0).integers(3, 40, 180)
+    batches = list(draws(lengths.tolist(), Recipe(steps=100, batch_size=16)))
+    grouped = np.mean([lengths[b].max() for b in batches])
+    shuffled = np.mean([np.random.default_rng(i).choice(lengths, 16).max() for i in range(100)])
+    assert grouped < 0.75 * shuffled
+    assert np.mean([lengths[b].mean() for b in batches]) == pytest.approx(lengths.mean(), rel=0.05)
+
+
+def test_the_adapter_goes_to_every_linear_layer_but_the_pooler(encoder: Encoder) -> None:
+    model = nn.ModuleDict({"pooler": nn.Linear(2, 2), "mlp": nn.Linear(2, 2)})
+    assert linear_layers(model) == ["mlp"]
+    assert len(linear_layers(encoder.model)) == 2 * 6
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"lora_rank": 0}, {"warmup": 2.0}, {"dropout": 1.0}])
+def test_a_recipe_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Recipe(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,138 @@
+"""A version from training to prediction: complete or absent, the same after loading, bound to its base model."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend.errors import ModelError
+from backend.models.encoder import Encoder
+from backend.models.recipe import Recipe
+from backend.models.spec import ModelSpec
+from backend.problems.schema import Control, Example, Schema
+from backend.problems.training import train_version
+from backend.problems.version import Version, cold_version, load_version
+from tests.models.tiny import save_tiny_bert
+
+CONTROL = Control("asks", "choices", "text", "text", ("number", "man", "city"), ("how many", "who", "where"))
+SCHEMA = Schema((CONTROL,))
+STARTS = ("how many", "who is", "where is")
+TEXTS = [f"{start} {thing}" for thing in ("the man", "a river", "the city", "much", "tall", "what") for start in STARTS]
+RECIPE = Recipe(steps=40, batch_size=6, learning_rate=3e-3, seed=3)
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    folder = save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
+    return Encoder.load(ModelSpec(str(folder), device="cpu", threads=1))
+
+
+def examples(start: int, stop: int) -> list[Example]:
+    return [Example(i, TEXTS[i], {"asks": np.eye(3, dtype=np.float32)[i % 3]}) for i in range(start, stop)]
+
+
+def train(encoder: Encoder, folder: Path, recipe: Recipe = RECIPE) -> dict:
+    return train_version(encoder, SCHEMA, examples(0, 12), examples(12, 18), recipe, folder, lambda *_: None)
+
+
+@pytest.fixture(scope="session")
+def trained(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("versions") / "v1"
+    train(encoder, folder)
+    return folder
+
+
+def probs(version: Version, texts: list[str]) -> np.ndarray:
+    return np.stack([o.probs for o in version.predict(texts)["asks"]])
+
+
+def test_it_learns_and_says_what_it_was_made_of(encoder: Encoder, trained: Path) -> None:
+    version = load_version(trained, encoder)
+    assert (probs(version, TEXTS[:12]).argmax(1) == np.arange(12) % 3).mean() > 0.9
+    meta = version.meta
+    assert meta["examples"] == 12
+    assert meta["base"] == {"name": encoder.spec.name, "revision": "", "id": encoder.base_id}
+    assert Recipe(**meta["recipe"]) == RECIPE
+    assert Schema.from_json(meta["schema"]) == SCHEMA
+    assert set(meta["libraries"]) >= {"torch", "peft", "transformers"}
+    assert sorted(p.name for p in trained.iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "heads.safetensors", "version.json",
+    ]  # fmt: skip
+
+
+def test_held_out_answers_are_kept_by_task(encoder: Encoder, trained: Path) -> None:
+    version = load_version(trained, encoder)
+    said = probs(version, TEXTS[12:18]).argmax(1)
+    assert version.meta["controls"]["asks"] == {
+        "n": 6,
+        "correct": {str(12 + i): bool(said[i] == (12 + i) % 3) for i in range(6)},
+    }
+
+
+def test_labels_of_held_out_tasks_change_only_the_temperature(encoder: Encoder, trained: Path, tmp_path: Path) -> None:
+    turned = [Example(e.task_id, e.text, {"asks": e.targets["asks"][::-1].copy()}) for e in examples(12, 18)]
+    train_version(encoder, SCHEMA, examples(0, 12), turned, RECIPE, tmp_path / "v", lambda *_: None)
+    one, other = (load_version(f, encoder).heads["asks"] for f in (trained, tmp_path / "v"))
+    assert np.array_equal(one.weight, other.weight)
+    assert other.temperature > one.temperature
+
+
+def test_a_version_is_the_same_after_loading_elsewhere(encoder: Encoder, trained: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    fresh = load_version(copy, Encoder.load(encoder.spec))
+    version = load_version(trained, encoder)
+    assert probs(fresh, TEXTS) == pytest.approx(probs(version, TEXTS), abs=1e-4)
+    assert fresh.encoder.base_id == version.encoder.base_id != encoder.base_id
+    features = version.embed(TEXTS)
+    assert np.stack([o.probs for o in version.outputs(features)["asks"]]) == pytest.approx(probs(version, TEXTS))
+
+
+def test_a_version_that_is_there_is_not_trained_again(encoder: Encoder, trained: Path) -> None:
+    before = {p.name: p.stat().st_mtime_ns for p in trained.iterdir()}
+    meta = train(encoder, trained, replace(RECIPE, seed=99))
+    assert meta["recipe"]["seed"] == RECIPE.seed
+    assert {p.name: p.stat().st_mtime_ns for p in trained.iterdir()} == before
+
+
+def test_a_training_that_breaks_leaves_no_version(encoder: Encoder, tmp_path: Path) -> None:
+    def stop(step: int, steps: int, loss: float) -> None:
+        assert (step, steps) <= (3, 40), "stopped"
+
+    with pytest.raises(AssertionError, match="stopped"):
+        train_version(encoder, SCHEMA, examples(0, 12), [], RECIPE, tmp_path / "v", stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_half_written_folder_is_replaced(encoder: Encoder, tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "heads.safetensors").write_bytes(b"half")
+    train(encoder, tmp_path / "v", replace(RECIPE, steps=2))
+    assert load_version(tmp_path / "v", encoder).meta["kind"] == "lora"
+    assert [p.name for p in tmp_path.iterdir()] == ["v"]
+
+
+def test_versions_of_another_base_or_damaged_ones_are_refused(encoder: Encoder, trained: Path, tmp_path: Path) -> None:
+    other = Encoder.load(replace(encoder.spec, text_prefix="query: "))
+    with pytest.raises(ModelError, match="was trained on"):
+        load_version(trained, other)
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_version(tmp_path, encoder)
+    damaged = shutil.copytree(trained, tmp_path / "damaged")
+    (damaged / "heads.safetensors").write_bytes(b"\x00" * 20)
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_version(damaged, encoder)
+
+
+def test_no_path_of_the_machine_is_stored_with_the_adapter(encoder: Encoder, trained: Path) -> None:
+    stored = json.loads((trained / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert stored in (None, encoder.spec.name)
+
+
+def test_the_cold_version_answers_from_label_names(encoder: Encoder) -> None:
+    version = cold_version(encoder, SCHEMA)
+    assert probs(version, list(CONTROL.descriptions)).argmax(1).tolist() == [0, 1, 2]
+    assert version.meta["kind"] == "cold"
+    assert version.predict([]) == {"asks": []}
