@@ -14,12 +14,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backend.errors import NotFound, StudioError
-from backend.studio.transport import Transport
+from backend.studio.transport import Refused, Transport
 
 Json = dict[str, Any]
 
 UNCERTAINTY = "Uncertainty sampling"
 _FEW = 8
+# Label Studio applies ``include`` to the tasks and to the annotations in them alike, so both kinds of fields are named
+_ANSWERS = "id,annotations,result,was_cancelled,completed_by,created_at,updated_at,parent_prediction"
 
 
 class Studio:
@@ -110,13 +112,13 @@ class Studio:
         seen: set[int] = set()
         for field in ("total_annotations", "cancelled_annotations"):
             filters = [_number(field, "greater", 0), *changed]
-            for task in self._pages(project, "id,annotations", filters, page_size, fields="all"):
+            for task in self._pages(project, _ANSWERS, filters, page_size, fields="all"):
                 if task["id"] not in seen:
                     seen.add(task["id"])
                     yield task
 
     def annotations(self, task: int) -> list[Json]:
-        """The annotations of one task, skips too."""
+        """The annotations of one task; skips are left out."""
         return list(self._call("GET", f"api/tasks/{task}/annotations/"))
 
     def annotate(self, task: int, result: Sequence[Mapping[str, Any]], *, skip: bool = False) -> int:
@@ -228,7 +230,12 @@ class Studio:
         """
         scored = {"filter": "filter:tasks:predictions_score", "operator": "empty", "type": "Number", "value": False}
         query = _query("tasks:predictions_score", [_number("total_annotations", "equal", 0), scored])
-        rows = self._tasks(project, query, "id,predictions_score", n)
+        try:
+            rows = self._tasks(project, query, "id,predictions_score", n)
+        except Refused:  # Label Studio fails on the score column of a project without tasks
+            if self.project(project)["task_number"]:
+                raise
+            return []
         return [(int(row["id"]), float(row["predictions_score"])) for row in rows]
 
     def next_task(self, project: int) -> Json | None:
