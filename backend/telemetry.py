@@ -65,5 +65,5 @@ def configure_logging(level: str) -> None:
 
 
 def logger(name: str) -> Any:
-    """A bound structlog logger with ``part`` set to ``name``."""
-    return structlog.get_logger().bind(part=name)
+    """A structlog logger with ``part`` set to ``name``; it takes its configuration at the first line, not now."""
+    return structlog.get_logger(part=name)

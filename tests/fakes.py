@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class WordEncoder:
         return np.mean([_vector(self.base_id, word) for word in text.split() or [""]], axis=0)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _vector(base_id: str, word: str) -> np.ndarray:
     seed = int.from_bytes(hashlib.sha256(f"{base_id}{word}".encode()).digest()[:4], "big")
     return np.random.default_rng(seed).standard_normal(WordEncoder.dim)

@@ -37,7 +37,7 @@ json_values = st.recursive(
 )
 events = st.fixed_dictionaries(
     {"action": st.sampled_from(VALUES), "project": st.just({"id": 2, "created_at": CREATED_AT})},
-    optional={name: json_values for name in ("annotation", "annotations", "task", "tasks")},
+    optional=dict.fromkeys(("annotation", "annotations", "task", "tasks"), json_values),
 )
 predictions = st.fixed_dictionaries(
     {"tasks": st.lists(st.fixed_dictionaries({}, optional={"id": json_values, "data": json_values}), max_size=3)},
@@ -92,7 +92,7 @@ def test_no_json(client, known, route, raw):
 def test_half_a_surrogate_pair_is_refused_or_left_out(client, known):
     body = '{"tasks": [{"id": 1, "data": {"text": "\\ud800 x"}}], "project": "%s", "label_config": %s}'
     check(client.post("/predict", content=body % (KEY, json.dumps(CONFIG))))
-    check(client.post("/setup", content='{"project": "%s", "schema": "\\ud800"}' % KEY))
+    check(client.post("/setup", content=f'{{"project": "{KEY}", "schema": "\\ud800"}}'))
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**70), 10**30, "9" * 40, "2.x", "", -1, 0])

@@ -68,7 +68,10 @@ def test_setup_of_a_known_project_only_reads(client, parts, published):
 
 @pytest.mark.parametrize("path", ["/setup", "/validate"])
 def test_an_unsupported_config_is_refused_with_the_tags_name(client, path):
-    config = '<View><Image name="i" value="$image"/><RectangleLabels name="r" toName="i"><Label value="a"/></RectangleLabels></View>'
+    config = (
+        '<View><Image name="i" value="$image"/><RectangleLabels name="r" toName="i"><Label value="a"/>'
+        "</RectangleLabels></View>"
+    )
     answer = client.post(path, json={"project": KEY, "schema": config, "config": config})
     assert answer.status_code == 422
     assert "RectangleLabels" in answer.json()["error"] or "Image" in answer.json()["error"]
