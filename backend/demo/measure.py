@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from backend.demo.annotators import Person, Team
+from backend.demo.annotators import Team, pull
 from backend.demo.corpus import Item
 from backend.demo.feed import Status, StatusFeed, settled
 from backend.demo.stage import Stage
 from backend.errors import UserError
+from backend.studio.client import Studio
 
 BATCH = 100
 FIRST_TEST_ID = 10**12  # far from any task id
@@ -86,7 +87,7 @@ def _difference(name: str, top: list[int], version: str | None, theirs: Sequence
     return ""
 
 
-def serve_problem(people: Sequence[Person], team: Team, feed: StatusFeed) -> str | None:
+def serve_problem(people: Sequence[Studio], project: int, team: Team, feed: StatusFeed) -> str | None:
     """What is wrong with the tasks that Label Studio serves to ``people``, who are new, one after the other.
 
     Nobody answers meanwhile, so each must get the next one of the published order. "" when all is right, None when
@@ -95,7 +96,7 @@ def serve_problem(people: Sequence[Person], team: Team, feed: StatusFeed) -> str
     expected = [task for task in _top(feed.wait(settled)) if task not in team.held()][: len(people)]
     if not expected:
         return None
-    served = [person.next_task() for person in people][: len(expected)]
+    served = [pull(person, project) for person in people][: len(expected)]
     return "" if served == expected else f"Label Studio serves {served}, published is {expected}"
 
 

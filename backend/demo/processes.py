@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from backend.errors import UserError
@@ -85,19 +86,15 @@ class Child:
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
 
-    def stop(self, timeout_s: float = 20) -> int | None:
-        """The exit code, after SIGTERM to the whole group and, when that is not heeded in time, SIGKILL."""
-        if self.alive():
-            self._signal(signal.SIGTERM)
-            try:
-                self._process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                self._signal(signal.SIGKILL)
-                self._process.wait()
-        return self._process.returncode
+    def stop(self, timeout_s: float = 20) -> int:
+        """The exit code, after SIGTERM and, when that is not heeded in time, SIGKILL.
 
-    def _signal(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return  # ended between the check and the signal
+        Only the server itself is asked to end, since it knows how to end what it started; what it leaves is killed.
+        """
+        if self.alive():
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout_s)
+        with suppress(ProcessLookupError):  # nothing is left, as it should be
+            os.killpg(self._process.pid, signal.SIGKILL)
+        return self._process.wait()

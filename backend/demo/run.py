@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.demo import corpus
-from backend.demo.annotators import Person, Team
+from backend.demo.annotators import Team
 from backend.demo.curve import Curve
 from backend.demo.feed import Status, StatusFeed, settled
 from backend.demo.measure import serve_problem, summary_ms
@@ -141,11 +141,11 @@ def _run_headless(
     with stage.feed(project) as feed:
         first = _await_first_queue(stage, feed, len(items))
         curve = Curve(stage, project, feed, str(first["uid"]), config, held_back)
-        team = Team(_people(stage, project, annotators, "annotator"), gold, labels, feed, wait=wait)
+        team = Team(stage.people(project, annotators, "annotator"), project, gold, labels, feed, wait=wait)
         try:
             _label(stage, feed, curve, team)
             last = _train_on_all(stage, project, feed, curve)
-            served = serve_problem(_people(stage, project, OBSERVERS, "observer"), team, feed)
+            served = serve_problem(stage.people(project, OBSERVERS, "observer"), project, team, feed)
         except UserError:
             stage.check()  # a server that ended explains more than what followed from it
             raise
@@ -178,12 +178,6 @@ def _lives(stage: Stage) -> bool:
     except UserError:
         return False
     return True
-
-
-def _people(stage: Stage, project: int, n: int, role: str) -> list[Person]:
-    """``n`` new users of Label Studio."""
-    names = [f"{role}-{project}-{at}@example.com" for at in range(1, n + 1)]
-    return [Person(stage.studio_server.url, stage.studio_server.add_annotator(name), project) for name in names]
 
 
 def _label(stage: Stage, feed: StatusFeed, curve: Curve, team: Team) -> None:

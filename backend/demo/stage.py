@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -14,7 +13,7 @@ from backend.demo.corpus import Item
 from backend.demo.feed import StatusFeed
 from backend.demo.processes import Child, free_port, port_is_free
 from backend.demo.studio_server import StudioServer
-from backend.errors import StudioError, UserError
+from backend.errors import UserError
 from backend.settings import Settings, load_settings
 from backend.studio.client import Studio
 from backend.studio.connect import connect
@@ -110,24 +109,22 @@ class Stage:
 
     def find_project(self, title: str) -> int | None:
         """The number of the newest project with this title."""
-        with self._admin() as http:
-            rows = _answered(http.get("/api/projects/", params={"page_size": 1000}))["results"]
-        return max((int(row["id"]) for row in rows if row["title"] == title), default=None)
+        return max((int(row["id"]) for row in self.studio.projects() if row["title"] == title), default=None)
 
     def create_project(self, title: str, config: str, items: Sequence[Item]) -> tuple[int, list[int]]:
         """The number of a new project with ``items`` as its tasks, and their ids in the same order."""
-        with self._admin() as http:
-            project = int(_answered(http.post("/api/projects/", json={"title": title, "label_config": config}))["id"])
-            ids: list[int] = []
-            for start in range(0, len(items), IMPORT_AT_ONCE):
-                tasks = [{"data": {"text": item.text}} for item in items[start : start + IMPORT_AT_ONCE]]
-                path = f"/api/projects/{project}/import?return_task_ids=true"
-                ids += _answered(http.post(path, json=tasks))["task_ids"]
+        project = int(self.studio.create_project(title, config)["id"])
+        ids: list[int] = []
+        for start in range(0, len(items), IMPORT_AT_ONCE):
+            tasks = [{"data": {"text": item.text}} for item in items[start : start + IMPORT_AT_ONCE]]
+            ids += self.studio.import_tasks(project, tasks)
         return project, ids
 
-    def _admin(self) -> httpx.Client:
-        headers = {"Authorization": f"Token {self.studio_server.token}"}
-        return httpx.Client(base_url=self.studio_server.url, headers=headers, timeout=300, trust_env=False)
+    def people(self, project: int, n: int, role: str) -> list[Studio]:
+        """``n`` new users, signed up as people do, each with a key of their own."""
+        names = [f"{role}-{project}-{at}@example.com" for at in range(1, n + 1)]
+        server = self.studio_server
+        return [Studio(server.url, server.add_annotator(name)) for name in names]
 
     def connect(self, project: int) -> list[str]:
         """What was done to connect the project to our server, in sentences."""
@@ -148,12 +145,6 @@ class Stage:
     def train(self, project: int) -> None:
         """Asks for a training now."""
         self.api.post(f"/api/projects/{project}/train").raise_for_status()
-
-
-def _answered(answer: httpx.Response) -> Any:
-    if not answer.is_success:
-        raise StudioError(f"Label Studio answered {answer.status_code} to {answer.request.url.path}.")
-    return answer.json()
 
 
 def write_environment(path: Path, settings: Settings) -> None:
