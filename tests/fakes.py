@@ -151,17 +151,17 @@ class FakeStudio:
         self._call("model_versions")
         return sorted({row["model_version"] for row in self.rows.values()})
 
-    def delete_version(self, project_id: int, version: str, limit: int) -> int:
+    def delete_version(self, project_id: int, version: str, limit: int | None = None, pause_s: float = 0) -> int:
         self._call("delete_version")
         assert version != self.model_version
         old = [number for number, row in self.rows.items() if row["model_version"] == version]
         for number in old[:limit]:
             del self.rows[number]
-        return len(old[limit:])
+        return len(old) - len(old[:limit])
 
     def queue(self, project_id: int, n: int) -> list[tuple[int, float]]:
         self._call("queue")
-        answered = {a["task"] for a in self.answers.values()}
+        answered = {a["task"] for a in self.answers.values() if not a["was_cancelled"]}
         scores: dict[int, float] = {}
         for row in self.rows.values():
             if row["model_version"] == self.model_version and row["task"] not in answered:

@@ -10,7 +10,6 @@ Everything can be run again: what is to be published is written down before it i
 already is not pushed twice.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -110,8 +109,7 @@ def clean_up(parts: Parts, key: str, pause_s: float = 0.2) -> list[str]:
     former = {a.name for a in records.activations(parts.registry, key)} | {PREVIEW}
     old = sorted((former & set(parts.studio.model_versions(project.id))) - {keep})
     for name in old:
-        while parts.studio.delete_version(project.id, name, limit=1):
-            time.sleep(pause_s)
+        parts.studio.delete_version(project.id, name, pause_s=pause_s)
     for name in former - {keep}:
         records.forget_published(parts.registry, key, name)
         parts.prediction_ids.pop((key, name), None)
@@ -203,7 +201,8 @@ def check_order(parts: Parts, key: str) -> bool:
         return False
     touched = parts.registry.touched(key)
     ours = [task for task in records.published(parts.registry, key, activation.name) if task not in touched]
-    theirs = [task for task, _ in parts.studio.queue(project.id, parts.settings.fast_top * 2)]
+    listed = parts.studio.queue(project.id, parts.settings.fast_top * 2)
+    theirs = [task for task, _ in listed if task not in touched]  # a task that was only skipped is offered to others
     expected = _still_open(parts, ours, theirs)
     remote = parts.studio.project(project.id)
     problems = []

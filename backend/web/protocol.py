@@ -72,20 +72,10 @@ def predict(body: messages.Predict, parts: Wired) -> dict[str, Any]:
 def webhook(body: messages.Webhook, request: Request, parts: Wired) -> dict[str, Any]:
     """Store the event and answer; the worker does the rest. Label Studio waits one second and never asks again."""
     credentials = request.scope.get("state", {})
-    is_training = body.action == "START_TRAINING"
-    if not credentials.get("secret") and not credentials.get("basic") and not is_training:
+    trusted = credentials.get("secret") or credentials.get("basic")
+    if not trusted and body.action != "START_TRAINING":
         raise Forbidden("The webhook's secret is missing or wrong.", "`ls-active connect PROJECT` sets the header.")
-    EVENTS.labels(body.action if body.action in KNOWN_ACTIONS else "other").inc()
-    if body.action not in KNOWN_ACTIONS:
-        return {"status": "ignored", "reason": f"{body.action} changes nothing here"}
-    project = find_project(parts, project_key(body.project))
-    if is_training and project is None:
-        raise NotFound("This project is not known yet.", "Open it in Label Studio once, or run `ls-active connect`.")
-    key = project.key if project else project_key(body.project)
-    if is_training:
-        return {"status": "ok", "job": request_training(parts, key)}
-    number = parts.registry.add_event(key, body.action, _essence(body))
-    return {"status": "ok", "event": number}
+    return accept_event(parts, body)
 
 
 @router.post("/train", status_code=201)
@@ -148,6 +138,19 @@ def duplicate_model() -> dict[str, str]:
 
 
 # ---------------------------------------------------------------------------------------------------------- helpers
+def accept_event(parts: Parts, body: messages.Webhook) -> dict[str, Any]:
+    """Write an event down for the worker. Raises BadEvent for one that could not be applied."""
+    EVENTS.labels(body.action if body.action in KNOWN_ACTIONS else "other").inc()
+    if body.action not in KNOWN_ACTIONS:
+        return {"status": "ignored", "reason": f"{body.action} changes nothing here"}
+    key = project_key(body.project)
+    if body.action != "START_TRAINING":
+        return {"status": "ok", "event": parts.registry.add_event(key, body.action, _essence(body))}
+    if parts.registry.project(key) is None:
+        raise NotFound("This project is not known yet.", "Open it in Label Studio once, or run `ls-active connect`.")
+    return {"status": "ok", "job": request_training(parts, key)}
+
+
 KNOWN_ACTIONS = frozenset(
     {
         "START_TRAINING",

@@ -157,6 +157,18 @@ def test_after_each_answer_the_top_is_what_the_fresh_head_finds_best(parts, stud
         assert parts.registry.must_project(KEY).queue_check["in_order"]
 
 
+def test_a_skipped_task_is_not_offered_again_by_us_and_does_not_upset_the_order(parts, studio, cold):
+    first = studio.served()[0]
+    given = studio.annotate(first, None)
+    parts.registry.add_event(KEY, "ANNOTATION_CREATED", {"annotations": [given], "tasks": []})
+    mirror.apply_events(parts, KEY)
+    publish.resort(parts, KEY)
+    assert first in studio.served()  # Label Studio offers it to others
+    assert first not in ours(parts)
+    assert publish.check_order(parts, KEY)
+    assert parts.registry.labelled(KEY) == []
+
+
 def test_an_answer_moves_few_tasks(parts, studio, cold):
     answer(parts, studio, studio.served()[0])
     publish.resort(parts, KEY)

@@ -98,7 +98,15 @@ def test_the_stamp_grows_when_tasks_change_and_only_then(registry):
 
 
 def add(registry, snapshot: str, **more):
-    fields = {"schema_hash": "h", "seen": 1, "labels": 3, "location": None, "audit": None, "meta": {}, "verdict": "ready"}
+    fields = {
+        "schema_hash": "h",
+        "seen": 1,
+        "labels": 3,
+        "location": None,
+        "audit": None,
+        "meta": {},
+        "verdict": "ready",
+    }
     return records.add_version(registry, KEY, snapshot=snapshot, **{**fields, **more})
 
 
