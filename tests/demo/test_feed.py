@@ -29,9 +29,9 @@ def server():
 
 @pytest.fixture
 def feed(server):
-    with httpx.Client(transport=httpx.MockTransport(server), base_url="http://server") as api:
-        with StatusFeed(api, 7, period_s=0.01) as feed:
-            yield feed
+    api = httpx.Client(transport=httpx.MockTransport(server), base_url="http://server")
+    with api, StatusFeed(api, 7, period_s=0.01) as feed:
+        yield feed
 
 
 def test_a_status_is_never_older_than_the_call(server, feed):
