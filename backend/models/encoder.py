@@ -75,7 +75,7 @@ class Encoder:
     @classmethod
     def load(cls, spec: ModelSpec) -> "Encoder":
         """The encoder in memory, on its device. Raises ModelError that says why it cannot be loaded."""
-        torch.set_num_threads(spec.threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(spec.threads or cores())
         source = resolve(spec.name)
         with _quiet_loading():
             model, tokenizer = _read(spec, source)
@@ -121,7 +121,7 @@ class Encoder:
         """Features (B, D) of one batch; where memory runs out, of its halves."""
         try:
             with torch.inference_mode(), autocast(self.device):
-                pooled: Floats = pool(self.model, self.tokens.batch(ids, self.device)).float().cpu().numpy()
+                pooled: Floats = pool(self.model, self.tokens.batch(ids, self.device)).cpu().numpy()
                 return pooled
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not out_of_memory(error):
@@ -134,8 +134,8 @@ class Encoder:
 
 
 def pool(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """Mean of the last hidden states over real tokens, (B, D)."""
-    hidden = model(**batch).last_hidden_state  # (B, T, D)
+    """Mean of the last hidden states over real tokens, (B, D), float32 whatever the model computes in."""
+    hidden = model(**batch).last_hidden_state.float()  # (B, T, D)
     mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
     pooled: Tensor = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
     return pooled
@@ -145,6 +145,11 @@ def share(model: nn.Module) -> nn.Module:
     """A copy with modules of its own and the same tensors."""
     tensors = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(t): t for t in tensors})
+
+
+def cores() -> int:
+    """How many cores this process may use; where the system does not say, how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pick_device(wanted: str) -> torch.device:

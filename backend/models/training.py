@@ -187,7 +187,7 @@ class _Run:
         device = self.encoder.device
         with autocast(device):
             features = pool(self.model, self.encoder.tokens.batch([self.ids[r] for r in rows], device))
-        features = self.dropout(features.float())
+        features = self.dropout(features)
         at = torch.from_numpy(rows).to(device)
         total = torch.zeros((), device=device)
         for name, task in self.tasks.items():
