@@ -123,7 +123,8 @@ class _Keeper(threading.Thread):
             self._ending.wait(pause)
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        environment = {**os.environ, "LS_ACTIVE_CHILD": "1"}
+        # small matrices only: more BLAS threads than one wait for each other longer than they compute
+        environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ, "LS_ACTIVE_CHILD": "1"}
         return subprocess.Popen([sys.executable, "-m", "backend", self._role], stdin=subprocess.PIPE, env=environment)
 
 

@@ -1,0 +1,59 @@
+"""What the benchmarks share: a real Label Studio with our server and labelled tasks in it."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from backend.demo import corpus
+from backend.demo.annotators import choice
+from backend.demo.feed import settled
+from backend.demo.stage import Stage
+
+DATA = Path(os.environ.get("LS_ACTIVE_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+
+
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    """p50, p95, p99 and the maximum in milliseconds, and how many there were."""
+    import numpy as np
+
+    p50, p95, p99 = np.percentile(np.array(seconds), (50, 95, 99)) * 1000
+    return {
+        "p50": round(float(p50), 1),
+        "p95": round(float(p95), 1),
+        "p99": round(float(p99), 1),
+        "max": round(max(seconds) * 1000, 1),
+        "n": len(seconds),
+    }
+
+
+@contextmanager
+def trec(folder: Path, **settings: object) -> Iterator[tuple[Stage, int, dict[int, str]]]:
+    """(stage, project, gold label by task) with TREC's 5,452 questions, connected, the first queue published.
+
+    ``settings`` are environment variables of our server.
+    """
+    for name, value in settings.items():
+        os.environ[name.upper()] = str(value)
+    items = corpus.shuffled(corpus.read_jsonl(DATA / "trec6" / "train.jsonl"), 0)
+    with Stage(folder, port=0, studio_port=0, seed=0) as stage:
+        project, ids = stage.create_project("Benchmark", corpus.label_config(corpus.labels_of(items)), items)
+        stage.connect(project)
+        with stage.feed(project) as feed:
+            feed.wait(settled, timeout_s=600)
+        yield stage, project, dict(zip(ids, (item.label for item in items), strict=True))
+
+
+def label(stage: Stage, gold: dict[int, str], n: int) -> list[int]:
+    """Answer ``n`` tasks with their gold labels, by one user."""
+    tasks = list(gold)[:n]
+    for task in tasks:
+        stage.studio.annotate(task, choice(gold[task]))
+    return tasks
+
+
+def report(figures: dict[str, Any]) -> None:
+    """Print the figures."""
+    print(json.dumps(figures, indent=1))
