@@ -21,6 +21,7 @@ from backend.web.app import create_app
 from tests.benchmarks.common import DATA, report
 
 ROUNDS = 15
+HEADERS = {"Content-Type": "application/json"}
 
 
 def measure(folder: Path) -> dict:
@@ -39,7 +40,7 @@ def measure(folder: Path) -> dict:
             for turn in turns:
                 encoder.embed(turn)
             middle = time.perf_counter()
-            assert len(client.post("/predict", content=body).json()["results"]) == 100
+            assert len(client.post("/predict", content=body, headers=HEADERS).json()["results"]) == 100
             bare.append(middle - start)
             whole.append(time.perf_counter() - middle)
     bare_s, whole_s = statistics.median(bare[2:]), statistics.median(whole[2:])

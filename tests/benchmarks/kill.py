@@ -21,6 +21,7 @@ from backend.demo.feed import settled
 from backend.demo.stage import Stage
 from backend.registry import versions as records
 from backend.registry.store import Registry
+from backend.studio.client import Studio
 from tests.benchmarks.common import report, trec
 
 
