@@ -7,11 +7,12 @@ training that is due has not been published, which gives the queue that a team o
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from backend.demo.feed import Status, StatusFeed, settled
+from backend.demo.feed import Status, StatusFeed, settled, top_of
 from backend.errors import StudioError
 from backend.studio.client import Studio
 
@@ -33,12 +34,17 @@ def pull(person: Studio, project: int) -> int | None:
 
 @dataclass
 class Work:
-    """What a team has done so far. Seconds per call; ``unexpected`` are tasks served against the published order."""
+    """What a team has done so far. Seconds per call.
+
+    Of ``checked`` tasks ``first`` were exactly the first of the published order that was free; others came while that
+    order was changing. ``outside`` are those that were not even among the tasks at its top.
+    """
 
     labels: int = 0
     errors: int = 0
     checked: int = 0
-    unexpected: list[tuple[int, int]] = field(default_factory=list)
+    first: int = 0
+    outside: list[int] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=lambda: {"next_task": [], "submit": []})
 
 
@@ -63,6 +69,7 @@ class Team:
         self._left = labels
         self._held: dict[Studio, int] = {}
         self._answered: set[int] = set()
+        self._at_work: set[Studio] = set()
         self._lock = threading.Lock()  # guards all of the above
         self._turn = threading.Lock()  # one at a time asks for a task, so that what is expected is known
         self._error: Exception | None = None
@@ -97,6 +104,14 @@ class Team:
         for person in self._people:
             person.close()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nobody asks for a task meanwhile, and nobody is about to answer one."""
+        with self._turn:
+            while self._at_work and self._error is None:
+                time.sleep(0.02)
+            yield
+
     def _guarded(self, person: Studio) -> None:
         try:
             self._label(person)
@@ -108,10 +123,8 @@ class Team:
         failed = 0
         while not self._stop.is_set() and self._take():
             try:
-                task = self._next(person)
-                if task is None:
+                if not self._one(person):
                     return
-                self._answer(person, task)
                 failed = 0
             except StudioError:
                 # a person would try again: an answer that was stored all the same is not asked for twice
@@ -120,6 +133,17 @@ class Team:
                 if failed == PATIENCE:
                     raise
                 time.sleep(failed)
+
+    def _one(self, person: Studio) -> bool:
+        """Whether there was a task; it is answered then."""
+        try:
+            task = self._next(person)
+            if task is not None:
+                self._answer(person, task)
+        finally:
+            with self._lock:
+                self._at_work.discard(person)
+        return task is not None
 
     def _take(self) -> bool:
         with self._lock:
@@ -132,15 +156,27 @@ class Team:
             self.work.errors += 1
 
     def _next(self, person: Studio) -> int | None:
-        if not self._wait:
-            return self._timed("next_task", lambda: pull(person, self._project))
         with self._turn:
-            before = self._expected(person, self._feed.wait(settled))
-            task = self._timed("next_task", lambda: pull(person, self._project))
-            if task is not None:
-                self._compare(person, task, before)
-                with self._lock:
-                    self._held[person] = task
+            if self._wait:
+                status = self._feed.wait(settled)
+            with self._lock:
+                self._at_work.add(person)
+            if self._wait:
+                return self._next_checked(person, status)
+        return self._timed("next_task", lambda: pull(person, self._project))
+
+    def _next_checked(self, person: Studio, before: Status) -> int | None:
+        free = self._free(person, before)
+        task = self._timed("next_task", lambda: pull(person, self._project))
+        if task is None or not free:
+            return task
+        known = task in free or task in self._free(person, self._feed.wait(settled))
+        with self._lock:
+            self._held[person] = task
+            self.work.checked += 1
+            self.work.first += task == free[0]
+            if not known:
+                self.work.outside.append(task)
         return task
 
     def _answer(self, person: Studio, task: int) -> None:
@@ -150,22 +186,11 @@ class Team:
             self._answered.add(task)
             self._held.pop(person, None)
 
-    def _expected(self, person: Studio, status: Status) -> int | None:
-        """The first task of the published order that nobody else holds and nobody has answered."""
+    def _free(self, person: Studio, status: Status) -> list[int]:
+        """The top of the published order without the tasks that others hold or that have been answered."""
         with self._lock:
             taken = {task for other, task in self._held.items() if other is not person} | self._answered
-        top = [int(entry["task"]) for entry in status["published"]["top"]]
-        return next((task for task in top if task not in taken), None)
-
-    def _compare(self, person: Studio, task: int, before: int | None) -> None:
-        """Notes whether the task is the one expected before the call or, had the order just changed, after it."""
-        if before is None:
-            return
-        right = task == before or task == self._expected(person, self._feed.wait(settled))
-        with self._lock:
-            self.work.checked += 1
-            if not right:
-                self.work.unexpected.append((task, before))
+        return [task for task in top_of(status) if task not in taken]
 
     def _timed(self, name: str, call: Callable[[], T]) -> T:
         start = time.perf_counter()

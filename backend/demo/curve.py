@@ -30,6 +30,10 @@ class Curve:
         self.newest = ""  # the active version at the last look
         print(f"{'labels':>7}  {'version':<8} {'held-out accuracy':<32}" + ("test accuracy" if held_back else ""))
 
+    def has_news(self, status: Status) -> bool:
+        """Whether a version became active, or was rejected, that has no line yet."""
+        return any(row["name"] not in self._shown and row["state"] != "ready" for row in status["versions"])
+
     def show(self, status: Status) -> None:
         """Takes in a status; measures and prints what is new in it."""
         self._rows = status["versions"]

@@ -91,3 +91,8 @@ class StatusFeed:
 def settled(status: Status) -> bool:
     """Whether nothing is on its way: every answer seen, no training due or running, a queue published."""
     return bool(status["idle"])
+
+
+def top_of(status: Status) -> list[int]:
+    """Ids of the tasks at the top of the published order, best first."""
+    return [int(entry["task"]) for entry in status["published"]["top"]]

@@ -1,5 +1,6 @@
 """What the headless demo measures: accuracy on a test file, the order that Label Studio holds, latencies."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,14 +8,14 @@ import numpy as np
 
 from backend.demo.annotators import Team, pull
 from backend.demo.corpus import Item
-from backend.demo.feed import Status, StatusFeed, settled
+from backend.demo.feed import StatusFeed, settled, top_of
 from backend.demo.stage import Stage
 from backend.errors import UserError
 from backend.studio.client import Studio
 
 BATCH = 100
 FIRST_TEST_ID = 10**12  # far from any task id
-PREDICT_ATTEMPTS = 5
+ATTEMPTS = 5
 
 
 def measure_accuracy(
@@ -25,7 +26,7 @@ def measure_accuracy(
     Asks ``/predict`` as Label Studio does, 100 texts a call, and appends the seconds of each call to ``seconds``. When
     another version becomes active on the way, all is asked again.
     """
-    for _ in range(PREDICT_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         found = [
             p for start in range(0, len(items), BATCH) for p in _predict(stage, uid, config, items, start, seconds)
         ]
@@ -56,24 +57,23 @@ def _label(result: Sequence[Mapping[str, Any]]) -> str | None:
 def order_problem(stage: Stage, project: int, feed: StatusFeed) -> str | None:
     """What is wrong with the order of Label Studio's own list of unlabelled tasks, by score; "" when nothing is.
 
-    Compares while nothing is on its way; a comparison during which the order changed is made again. None when that
-    happened each time, or when no task is left: then nothing is known.
+    Nobody may answer meanwhile. A difference counts when it stays: Label Studio counts an answer a moment after it told
+    us of it, and the last re-sorting may be on its way. None when no task is left.
     """
-    for _ in range(PREDICT_ATTEMPTS):
-        before = feed.wait(settled)
-        top = _top(before)
+    problem = None
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(1)
+        status = feed.wait(settled)
+        top = top_of(status)
         if not top:
             return None
         theirs = stage.studio.queue(project, len(top))
         version = stage.studio.project(project).get("model_version")
-        after = feed.next()
-        if settled(after) and _top(after) == top:
-            return _difference(before["published"]["name"], top, version, theirs)
-    return None
-
-
-def _top(status: Status) -> list[int]:
-    return [int(entry["task"]) for entry in status["published"]["top"]]
+        problem = _difference(status["published"]["name"], top, version, theirs)
+        if not problem:
+            return ""
+    return problem
 
 
 def _difference(name: str, top: list[int], version: str | None, theirs: Sequence[tuple[int, float | None]]) -> str:
@@ -93,7 +93,7 @@ def serve_problem(people: Sequence[Studio], project: int, team: Team, feed: Stat
     Nobody answers meanwhile, so each must get the next one of the published order. "" when all is right, None when
     no task is left.
     """
-    expected = [task for task in _top(feed.wait(settled)) if task not in team.held()][: len(people)]
+    expected = [task for task in top_of(feed.wait(settled)) if task not in team.held()][: len(people)]
     if not expected:
         return None
     served = [pull(person, project) for person in people][: len(expected)]

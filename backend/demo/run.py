@@ -186,8 +186,10 @@ def _label(stage: Stage, feed: StatusFeed, curve: Curve, team: Team) -> None:
     team.start()
     while team.busy():
         stage.check()
-        curve.show(feed.next())
-        time.sleep(0.5)
+        if curve.has_news(feed.next()):
+            with team.paused():
+                curve.show(feed.next())
+        time.sleep(0.3)
 
 
 def _train_on_all(stage: Stage, project: int, feed: StatusFeed, curve: Curve) -> Status:
@@ -214,12 +216,13 @@ def _summary(curve: Curve, team: Team, last: Status, n: int, annotators: int, se
         "audit_accuracy": active["audit"] if active else None,
         "test_accuracy": active["test_accuracy"] if active else None,
         "versions": curve.versions(),
-        "queue_in_order": curve.checks > 0 and not curve.order_problems,
+        "queue_in_order": curve.checks > 0 and not curve.order_problems and not work.outside,
         "order": {
             "checks": curve.checks,
             "problems": curve.order_problems,
             "served": work.checked,
-            "served_out_of_order": work.unexpected,
+            "served_first": work.first,
+            "served_outside": work.outside,
         },
         "latency_ms": {**client, "resort": last["latency_ms"].get("refresh"), **last["latency_ms"]},
         "failed_calls": work.errors,

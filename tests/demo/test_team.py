@@ -76,8 +76,8 @@ def test_a_team_gives_exactly_the_labels_asked_for_and_each_is_right(wait):
     work = run(queue, users, 20, wait=wait)
     assert work.labels == len(queue.answers) == 20
     assert all(answer == [GOLD[task]] for task, answer in queue.answers.items())
-    assert work.unexpected == []
-    assert work.checked == (20 if wait else 0)
+    assert work.outside == []
+    assert work.checked == work.first == (20 if wait else 0)
     assert all(user.closed for user in users)
 
 
@@ -87,9 +87,28 @@ def test_a_team_ends_when_no_task_is_left():
 
 
 def test_tasks_against_the_published_order_are_noticed():
-    queue = Queue([1, 3, 2, 4])
-    work = run(queue, [queue.user()], 4)
-    assert work.unexpected == [(3, 2)]
+    queue = Queue([1, 3, 30, 2, 4])
+    work = run(queue, [queue.user()], 5)
+    assert work.checked == 5
+    assert work.first == 3  # 3 came before 2, and 30 before all
+    assert work.outside == [30]
+
+
+def test_nobody_asks_or_answers_during_a_pause():
+    queue = Queue(sorted(GOLD))
+    users = [queue.user(), queue.user()]
+    team = Team(users, 7, GOLD, 30, Feed(queue), wait=True)
+    team.start()
+    for _ in range(5):
+        with team.paused():
+            before = len(queue.answers)
+            assert team.held() == set()
+            threading.Event().wait(0.02)
+            assert len(queue.answers) == before
+    while team.busy():
+        threading.Event().wait(0.01)
+    team.stop()
+    assert len(queue.answers) == 30
 
 
 def test_an_answer_that_failed_is_given_again_and_counted():
