@@ -36,8 +36,8 @@ def pull(person: Studio, project: int) -> int | None:
 class Work:
     """What a team has done so far. Seconds per call.
 
-    Of ``checked`` tasks ``first`` were exactly the first of the published order that was free; others came while that
-    order was changing. ``outside`` are those that were not even among the tasks at its top.
+    Of ``checked`` tasks ``first`` were exactly the first free one of the published order; the others came while the top
+    was being re-sorted. ``outside`` are those without a prediction of the published version: outside its window.
     """
 
     labels: int = 0
@@ -170,12 +170,13 @@ class Team:
         task = self._timed("next_task", lambda: pull(person, self._project))
         if task is None or not free:
             return task
-        known = task in free or task in self._free(person, self._feed.wait(settled))
+        first = task == free[0]
+        inside = task in free or self._in_window(person, task)
         with self._lock:
             self._held[person] = task
             self.work.checked += 1
-            self.work.first += task == free[0]
-            if not known:
+            self.work.first += first
+            if not inside:
                 self.work.outside.append(task)
         return task
 
@@ -185,6 +186,11 @@ class Team:
             self.work.labels += 1
             self._answered.add(task)
             self._held.pop(person, None)
+
+    def _in_window(self, person: Studio, task: int) -> bool:
+        """Whether Label Studio holds a prediction of the published version for the task."""
+        published = self._feed.next()["published"]["name"]
+        return bool(person.predictions(self._project, [task], version=published))
 
     def _free(self, person: Studio, status: Status) -> list[int]:
         """The top of the published order without the tasks that others hold or that have been answered."""

@@ -29,9 +29,7 @@ class Stage:
     def __init__(self, folder: Path, *, port: int, studio_port: int, seed: int) -> None:
         self.folder = folder.resolve()
         self.studio_server = StudioServer(self.folder / "studio", port=studio_port)
-        self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._seed = seed
+        self.port, self._seed = port, seed
         self._open = ExitStack()
 
     def __enter__(self) -> "Stage":
@@ -54,15 +52,21 @@ class Stage:
         """The exit code of our server after an orderly end."""
         return self._server.stop(timeout_s=40)
 
+    @property
+    def url(self) -> str:
+        """Our server's address."""
+        return f"http://127.0.0.1:{self.port}"
+
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of our server's log."""
         return self._server.log_tail(lines)
 
     def _start(self) -> None:
-        if not port_is_free(self.port):
+        if self.port and not port_is_free(self.port):
             raise UserError(f"Port {self.port} is in use.", "Choose another one with --port.")
         self.studio_server.start()
         self._open.callback(self.studio_server.stop)
+        self.port = self.port or free_port()  # only now: half a minute ago it could have been given to somebody else
         self.settings = self._make_settings()
         write_environment(self.folder / ".env", self.settings)
         self._server = self._start_server()

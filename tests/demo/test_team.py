@@ -7,6 +7,7 @@ import pytest
 from backend.demo.annotators import PATIENCE, Team
 from backend.errors import StudioError
 
+OUTSIDE = 30  # the task that no publication holds
 GOLD = {number: "even" if number % 2 == 0 else "odd" for number in range(1, 31)}
 
 
@@ -22,7 +23,7 @@ class Queue:
     def status(self):
         with self.lock:
             top = [{"task": task} for task in sorted(GOLD) if task not in self.answers][:10]
-        return {"idle": True, "published": {"top": top}}
+        return {"idle": True, "published": {"name": "v3", "top": top}}
 
 
 class User:
@@ -35,6 +36,10 @@ class User:
             if self.holds is None and self.queue.order:
                 self.holds = self.queue.order.pop(0)
             return {"id": self.holds} if self.holds is not None else None
+
+    def predictions(self, project, tasks, *, version):
+        assert (project, version) == (7, "v3")
+        return [{"task": task} for task in tasks if task != OUTSIDE]
 
     def annotate(self, task, result):
         if self.failures > 0:
@@ -49,6 +54,9 @@ class User:
 
 
 class Feed:
+    def next(self):
+        return self.queue.status()
+
     def __init__(self, queue):
         self.queue = queue
 
@@ -87,11 +95,11 @@ def test_a_team_ends_when_no_task_is_left():
 
 
 def test_tasks_against_the_published_order_are_noticed():
-    queue = Queue([1, 3, 30, 2, 4])
-    work = run(queue, [queue.user()], 5)
-    assert work.checked == 5
-    assert work.first == 3  # 3 came before 2, and 30 before all
-    assert work.outside == [30]
+    queue = Queue([1, 3, 29, OUTSIDE, 2, 4])
+    work = run(queue, [queue.user()], 6)
+    assert work.checked == 6
+    assert work.first == 3  # 3 came before 2, and two from far behind before all
+    assert work.outside == [OUTSIDE]
 
 
 def test_nobody_asks_or_answers_during_a_pause():
