@@ -17,6 +17,7 @@ from backend.settings import Settings, load_settings
 # the SDK renews personal tokens through a method that pydantic deprecates
 SDK_DEPRECATION = "ignore:The `parse_obj` method is deprecated"
 
+LABELS = 14
 WORDS = {
     "sports": ["striker", "marathon", "coach", "goal", "referee", "stadium", "tennis", "champion"],
     "cooking": ["oven", "recipe", "onion", "pastry", "sauce", "kitchen", "flour", "dessert"],
@@ -74,7 +75,7 @@ def test_a_headless_demo_learns_in_label_studios_own_order_and_leaves_nothing_ru
     summary_file = tmp_path / "summary.json"
     code = run_demo(
         annotators=2,
-        labels=20,
+        labels=LABELS,
         json_file=summary_file,
         data=data,
         test=test,
@@ -87,12 +88,12 @@ def test_a_headless_demo_learns_in_label_studios_own_order_and_leaves_nothing_ru
     printed = capfd.readouterr().out
     assert code == 0, printed
     summary = json.loads(summary_file.read_text())
-    assert summary["labels"] == 20
+    assert summary["labels"] == LABELS
     assert summary["queue_in_order"] is True, summary["order"]
-    assert summary["order"]["served"] == 20
+    assert summary["order"]["served"] == LABELS
     names = [version["name"] for version in summary["versions"]]
     assert names[:3] == ["v0", "v1", "v2"], names
-    assert summary["versions"][-1]["labels"] == 20, "the last training has seen every label"
+    assert summary["versions"][-1]["labels"] == LABELS, "the last training has seen every label"
     assert summary["test_accuracy"] > 0.5, "three topics with words of their own are easily told apart"
     assert set(summary["audit_accuracy"]) >= {"value", "low", "high"}
     assert {"submit", "next_task", "resort", "retrain", "predict_100"} <= set(summary["latency_ms"])
@@ -113,8 +114,8 @@ def test_a_port_in_use_is_said_before_anything_starts(installed, files, small_tr
         )  # fmt: skip
 
 
-def test_the_settings_of_a_demo_come_back_from_its_file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_settings_of_a_demo_come_back_from_its_file(small_trainings, tmp_path, monkeypatch):
+    monkeypatch.delenv("BASE_MODEL", raising=False)
     given = load_settings(
         label_studio_api_key='it\'s \\ "quoted" $HOME #1', text_prefix="query: ", port=7, base_model=OFFLINE_MODEL
     )
