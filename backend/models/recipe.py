@@ -20,6 +20,8 @@ class Recipe:
     weight_decay: float = 0.01
     clip: float = 1.0
     smoothing: float = 0.05  # of the targets
+    contrast: float = 0.5  # weight of the contrastive loss; 0 is none
+    contrast_temperature: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -27,6 +29,8 @@ class Recipe:
             raise ValueError(f"steps, batch_size and lora_rank must be at least 1: {self}")
         if not (0 <= self.warmup <= 1 and 0 <= self.dropout < 1 and 0 <= self.smoothing < 1):
             raise ValueError(f"warmup, dropout and smoothing must be shares: {self}")
+        if self.contrast < 0 or self.contrast_temperature <= 0:
+            raise ValueError(f"contrast must be at least 0 and its temperature must be positive: {self}")
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Recipe":

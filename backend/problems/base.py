@@ -36,6 +36,9 @@ class Problem(Protocol):
     def loss(self, targets: Floats, smoothing: float) -> "Callable[[Tensor, Tensor], Tensor]":
         """The training loss for these targets (N, …) as a whole: logits (B, K), targets (B, …) to losses (B,)."""
 
+    def groups(self, targets: Floats) -> NDArray[np.int64]:
+        """Which examples are alike (N,), for targets (N, …): equal numbers; -1 is like no other."""
+
     def calibrated(self, head: LinearHead, features: Floats, targets: Floats) -> LinearHead:
         """The head with its probabilities made honest on held-out features (N, D) and targets (N, …); N may be 0."""
 

@@ -60,6 +60,11 @@ class SingleChoice:
 
         return soft_cross_entropy
 
+    def groups(self, targets: Floats) -> NDArray[np.int64]:
+        """The label, -1 where several share the target or there is none."""
+        clear = targets.max(axis=1, initial=0) > 0.5
+        return np.where(clear, targets.argmax(axis=1), -1).astype(np.int64)
+
     def calibrated(self, head: LinearHead, features: Floats, targets: Floats) -> LinearHead:
         return LinearHead(head.weight, head.bias, fit_temperature(head.logits(features), targets))
 

@@ -73,7 +73,8 @@ def _head_task(control: Control, features: Floats, train: Sequence[Example], rec
     if not present.any():
         raise ValueError(f"no example has a target for {control.name!r}")
     start = problem.fit_head(control, features[present], list(targets[present]), seed=recipe.seed)
-    return HeadTask(start, targets, present, problem.loss(targets[present], recipe.smoothing))
+    loss = problem.loss(targets[present], recipe.smoothing)
+    return HeadTask(start, targets, present, loss, problem.groups(targets))
 
 
 def measured(

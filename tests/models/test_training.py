@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,11 @@ from backend.active.head import LinearHead
 from backend.errors import ModelError
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
-from backend.models.training import HeadTask, Trained, draws, linear_layers, train_adapter
+from backend.models.training import HeadTask, Trained, contrast, draws, linear_layers, train_adapter
 
 TEXTS = [f"{a} {b}" for a in ("how many", "who is", "where is") for b in ("the man", "a river", "the city", "a number")]
 CLASSES = np.repeat([0, 1, 2], 4)
-RECIPE = Recipe(steps=30, batch_size=6, learning_rate=3e-3, dropout=0.0, seed=1)
+RECIPE = Recipe(steps=30, batch_size=6, learning_rate=3e-3, dropout=0.0, contrast=0.0, seed=1)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -25,7 +26,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 def task(encoder: Encoder) -> HeadTask:
     zero = LinearHead(np.zeros((3, encoder.dim), np.float32), np.zeros(3, np.float32))
-    return HeadTask(zero, np.eye(3, dtype=np.float32)[CLASSES], np.ones(12, bool), cross_entropy)
+    return HeadTask(zero, np.eye(3, dtype=np.float32)[CLASSES], np.ones(12, bool), cross_entropy, CLASSES)
 
 
 def train(encoder: Encoder, recipe: Recipe = RECIPE) -> tuple[Trained, list[float]]:
@@ -77,7 +78,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_a_sentence(encoder: En
 
 
 def test_examples_without_a_target_teach_nothing(encoder: Encoder) -> None:
-    absent = replace(task(encoder), present=np.zeros(12, bool))
+    absent = replace(task(encoder), present=np.zeros(12, bool), groups=np.full(12, -1))
     recipe = replace(RECIPE, steps=3, weight_decay=0.0)
     trained = train_adapter(encoder, TEXTS, {"c": absent}, recipe, lambda *_: None)
     assert trained.loss == 0
@@ -110,7 +111,34 @@ def test_the_adapter_goes_to_every_linear_layer_but_the_pooler(encoder: Encoder)
     assert len(linear_layers(encoder.model)) == 2 * 6
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"lora_rank": 0}, {"warmup": 2.0}, {"dropout": 1.0}])
+def test_the_contrastive_loss_is_low_where_groups_are_apart() -> None:
+    groups = torch.tensor([0, 0, 1, 1, -1])
+    apart = torch.tensor([[1.0, 0], [2, 0], [0, 1], [0, 3], [1, 0]])
+    mixed = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1], [5, 5]])
+    low, high = (float(contrast(f, groups, 0.1)) for f in (apart, mixed))
+    assert low < 0.01 < 5 < high
+    assert float(contrast(mixed, torch.tensor([0, 1, 2, -1, -1]), 0.1)) == 0  # nobody to compare with
+    assert float(contrast(2 * mixed, groups, 0.1)) == pytest.approx(high)
+
+
+def test_contrast_moves_examples_of_a_class_together(encoder: Encoder, tmp_path: Path) -> None:
+    def spread(recipe: Recipe, folder: Path) -> float:
+        trained, _ = train(encoder, recipe)
+        trained.save(folder)
+        x = encoder.adapted(folder).embed(TEXTS)
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
+        return float(np.mean([x[a] @ x[b] for a in range(12) for b in range(12) if CLASSES[a] == CLASSES[b]]))
+
+    with_it, without = (
+        spread(replace(RECIPE, contrast=1.0), tmp_path / "a"),
+        spread(replace(RECIPE, contrast=0.0), tmp_path / "b"),
+    )
+    assert with_it > without + 0.02
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"contrast": -1.0}, {"steps": 0}, {"lora_rank": 0}, {"warmup": 2.0}, {"dropout": 1.0}]
+)
 def test_a_recipe_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
         Recipe(**wrong)  # type: ignore[arg-type]

@@ -108,6 +108,7 @@ def test_right_is_any_of_the_tied_labels_and_never_no_answer() -> None:
     assert not PROBLEM.correct(said, one_hot(0))
     assert not PROBLEM.correct(Output(None, "no text"), tie)
     assert PROBLEM.hard_class(one_hot(2)) == 2
+    assert PROBLEM.groups(np.stack([one_hot(2), tie, one_hot(0), 0 * tie])).tolist() == [2, -1, 0, -1]
 
 
 def test_a_reason_names_the_two_labels_in_question() -> None:
