@@ -38,6 +38,7 @@ def status(parts: Parts, project: Project) -> dict[str, Any]:
         "audit_labels": len(audit),
         "new_labels": due.new_labels(parts, project) if project.schema else 0,
         "pending_events": len(registry.waiting_events(project.key)) if pending else 0,
+        "reconciled_at": project.reconciled_at,
         "worker_alive": workers.alive(registry),
         "active_version": active.version if active else None,
         "published": published,

@@ -30,20 +30,30 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 
 
 @contextmanager
-def trec(folder: Path, **settings: object) -> Iterator[tuple[Stage, int, dict[int, str]]]:
-    """(stage, project, gold label by task) with TREC's 5,452 questions, connected, the first queue published.
+def stage_with(
+    folder: Path, items: Sequence[corpus.Item], **settings: object
+) -> Iterator[tuple[Stage, int, dict[int, str]]]:
+    """(stage, project, gold label by task) with ``items`` as tasks, connected, the first queue published.
 
     ``settings`` are environment variables of our server.
     """
-    for name, value in settings.items():
-        os.environ[name.upper()] = str(value)
-    items = corpus.shuffled(corpus.read_jsonl(DATA / "trec6" / "train.jsonl"), 0)
-    with Stage(folder, port=0, studio_port=0, seed=0) as stage:
-        project, ids = stage.create_project("Benchmark", corpus.label_config(corpus.labels_of(items)), items)
-        stage.connect(project)
-        with stage.feed(project) as feed:
-            feed.wait(settled, timeout_s=600)
-        yield stage, project, dict(zip(ids, (item.label for item in items), strict=True))
+    former = dict(os.environ)
+    os.environ.update({name.upper(): str(value) for name, value in settings.items()})
+    try:
+        with Stage(folder, port=0, studio_port=0, seed=0) as stage:
+            project, ids = stage.create_project("Benchmark", corpus.label_config(corpus.labels_of(items)), items)
+            stage.connect(project)
+            with stage.feed(project) as feed:
+                feed.wait(settled, timeout_s=600)
+            yield stage, project, dict(zip(ids, (item.label for item in items), strict=True))
+    finally:
+        os.environ.clear()
+        os.environ.update(former)
+
+
+def trec() -> list[corpus.Item]:
+    """TREC's 5,452 training questions in a random order."""
+    return corpus.shuffled(corpus.read_jsonl(DATA / "trec6" / "train.jsonl"), 0)
 
 
 def label(stage: Stage, gold: dict[int, str], n: int) -> list[int]:

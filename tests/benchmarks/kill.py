@@ -14,15 +14,16 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from backend.demo.annotators import Team
+from backend.demo.corpus import Item
 from backend.demo.feed import settled
 from backend.demo.stage import Stage
 from backend.registry import versions as records
 from backend.registry.store import Registry
-from backend.studio.client import Studio
-from tests.benchmarks.common import report, trec
+from tests.benchmarks.common import report, stage_with, trec
 
 
 def processes(role: str, folder: Path) -> list[int]:
@@ -58,24 +59,22 @@ class Killer(threading.Thread):
                 self._left -= 1
 
 
-def measure(folder: Path, labels: int, kills: int, seed: int, within_s: float) -> dict:
-    with trec(folder, reconcile_seconds=10) as (stage, project, gold):
-        from backend.demo.annotators import Studio
-
-        people = [
-            Studio(stage.studio_server.url, stage.studio_server.add_annotator(f"k{n}@example.com")) for n in (1, 2)
-        ]
+def measure(
+    folder: Path, items: Sequence[Item], labels: int, kills: int, seed: int, within_s: float, **settings: object
+) -> dict:
+    """Label and kill; then what :func:`check` finds after a last training."""
+    with stage_with(folder, items, reconcile_seconds=5, **settings) as (stage, project, gold):
+        people = stage.people(project, 2, "annotator")
         killer = Killer(folder, kills, within_s, seed)
         with stage.feed(project) as feed:
             team = Team(people, project, gold, labels, feed, wait=False)
             killer.start()
             team.start()
-            while team.busy() or (killer.is_alive() and len(killer.killed) < kills):
-                time.sleep(0.5)
-            killer.join()
+            while team.busy() or killer.is_alive():
+                time.sleep(0.2)
             team.stop()
-            time.sleep(12)  # one comparison with Label Studio
-            last = feed.wait(settled, timeout_s=900)
+            started = time.time()
+            feed.wait(lambda s: s["reconciled_at"] > started and settled(s), timeout_s=900)
             stage.train(project)
             time.sleep(1)
             last = feed.wait(settled, timeout_s=900)
@@ -123,6 +122,6 @@ if __name__ == "__main__":
     parser.add_argument("--within", type=float, default=240, help="seconds over which the kills are spread")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), options.labels, options.kills, options.seed, options.within)
+        figures = measure(Path(folder), trec(), options.labels, options.kills, options.seed, options.within)
     report(figures)
     sys.exit(bool(figures["problems"]))

@@ -16,7 +16,7 @@ import httpx
 
 from backend.demo.feed import settled
 from backend.demo.stage import Stage
-from tests.benchmarks.common import label, percentiles, report, trec
+from tests.benchmarks.common import label, percentiles, report, stage_with, trec
 
 LABELS = 200
 NEVER = 10**6
@@ -68,7 +68,8 @@ def probes(stage: Stage, project: dict, stop: threading.Event) -> dict[str, Prob
 
 
 def measure(folder: Path, quiet: bool) -> dict:
-    with trec(folder, retrain_after_labels=NEVER, retrain_after_seconds=NEVER) as (stage, number, gold):
+    never = {"retrain_after_labels": NEVER, "retrain_after_seconds": NEVER}
+    with stage_with(folder, trec(), **never) as (stage, number, gold):
         label(stage, gold, LABELS)
         with stage.feed(number) as feed:
             before = feed.wait(settled)
