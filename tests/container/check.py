@@ -90,7 +90,8 @@ def examine(site: Site) -> None:
     project = site.ask_studio("POST", "projects/", {"title": "Container check", "label_config": CONFIG})["id"]
     tasks = [{"data": {"text": text}} for texts in TEXTS.values() for text in texts]
     site.ask_studio("POST", f"projects/{project}/import", tasks)
-    print(compose("run", "--rm", "-T", "connect", "connect", str(project), "--backend-url", "http://ls-active:9090"))
+    address = "http://ls-active.internal:9090"
+    print(compose("run", "--rm", "-T", "connect", "connect", str(project), "--backend-url", address))
     (backend,) = site.ask_studio("GET", "ml", project=project)
     check(backend["state"] == "CO", f"Label Studio calls the backend {backend['readable_state']}")
 
