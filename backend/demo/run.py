@@ -53,7 +53,7 @@ def run_demo(
                     summary = {"seed": seed, **summary}
                     _finish(summary, json_file)
                     return 0 if summary["training_failure"] is None else 1
-                return _run_interactive(stage, items, config)
+                return _run_interactive(stage, f"Demo: {data.stem if data else 'BBC News'}", items, config)
         except KeyboardInterrupt:
             _say("\nStopped.")
             return 130 if annotators else 0
@@ -90,11 +90,11 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 # ------------------------------------------------------------------------------------------------------ interactive
-def _run_interactive(stage: Stage, items: Sequence[corpus.Item], config: str) -> int:
+def _run_interactive(stage: Stage, title: str, items: Sequence[corpus.Item], config: str) -> int:
     """0, after Ctrl-C. The project of an earlier run in the same folder is used again."""
-    project = stage.find_project("Demo")
+    project = stage.find_project(title)
     if project is None:
-        project, _ = stage.create_project("Demo", config, items)
+        project, _ = stage.create_project(title, config, items)
     _connect(stage, project)
     with stage.feed(project) as feed:
         _await_first_queue(stage, feed, len(items))
