@@ -21,6 +21,20 @@ def needs_cold_start(parts: Parts, project: Project) -> bool:
     return parts.registry.has_tasks(project.key)
 
 
+def unpublished(parts: Parts, project: Project) -> str | None:
+    """A version that passed the gate and was never made active, because Label Studio could not be reached; or None.
+
+    A version older than the last activation is not meant: somebody chose another one since.
+    """
+    rows = [v for v in records.versions(parts.registry, project.key) if v.schema_hash == project.asks().hash]
+    active = records.active(parts.registry, project.key)
+    if not rows or active is None or records.active_jobs(parts.registry, project.key):
+        return None
+    newest = rows[-1]
+    waits = newest.verdict == "ready" and newest.name != active.version and newest.created_at > active.created_at
+    return newest.name if waits else None
+
+
 def new_labels(parts: Parts, project: Project) -> int:
     """Tasks whose answer is newer than what the newest version learned from."""
     rows = [v for v in records.versions(parts.registry, project.key) if v.schema_hash == project.asks().hash]

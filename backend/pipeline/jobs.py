@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 TICK_S = 0.2
 POLL_S = 0.1
+RETRY_S = 30
 KEEP_WORKFLOWS_S = 24 * 3600
 
 _wired: list[Parts] = []
@@ -67,11 +68,10 @@ def refresh(key: str) -> None:
 
 @DBOS.workflow()
 def reconcile(key: str) -> None:
-    """Compare with Label Studio, and re-sort if anything differed."""
-    if _step("compare", lambda: mirror.reconcile(parts(), key)):
+    """Compare with Label Studio, and re-sort if anything differed or the queue is not in our order."""
+    differed = _step("compare", lambda: mirror.reconcile(parts(), key))
+    if differed or not _step("check", lambda: publish.check_order(parts(), key)):
         _step("resort", _resort, key, 0.0)
-    elif parts().registry.project(key):
-        _step("check", lambda: publish.check_order(parts(), key))
 
 
 @DBOS.workflow()
@@ -189,6 +189,7 @@ class Worker:
     def __init__(self, wired: Parts) -> None:
         self._parts = wired
         self._refreshing: dict[str, WorkflowHandle[Any]] = {}
+        self._promoting: dict[str, tuple[WorkflowHandle[Any], float]] = {}
         self._seen: dict[str, int] = {}
         self._beat = 0.0
 
@@ -240,9 +241,9 @@ class Worker:
             if project.schema is None:
                 continue
             if due.needs_cold_start(self._parts, project):
-                cold = retrain.cold_start(self._parts, project)
-                n = len(records.activations(registry, project.key))
-                _enqueue("train", promote, f"promote-{project.key}-{cold.name}-{n}", project.key, cold.name, "start")
+                self._promote(project.key, retrain.cold_start(self._parts, project).name, "start")
+            elif version := due.unpublished(self._parts, project):
+                self._promote(project.key, version, "its publication had failed")
             elif job_id := due.training(self._parts, project):
                 records.add_job(registry, job_id, project.key, "retrain", registry.newest_change(project.key)[0])
                 _enqueue("train", train, job_id, project.key, job_id)
@@ -255,6 +256,20 @@ class Worker:
         suffix = f"-{int(now())}" if failed else ""
         self._refreshing[key] = _enqueue("queue", refresh, f"refresh-{key}-{newest}{suffix}", key)
         self._seen[key] = newest
+
+    def _promote(self, key: str, version: str, reason: str) -> None:
+        """Start a promotion; one that failed is tried again after half a minute."""
+        running = self._promoting.get(key)
+        if running is not None and (
+            now() - running[1] < RETRY_S or running[0].get_status().status in ("PENDING", "ENQUEUED", "DELAYED")
+        ):
+            return
+        n = len(records.activations(self._parts.registry, key))
+        workflow_id = f"promote-{key}-{version}-{n}"
+        status = DBOS.get_workflow_status(workflow_id)
+        if status is not None and status.status not in ("PENDING", "ENQUEUED", "DELAYED"):
+            workflow_id += f"-{int(now())}"
+        self._promoting[key] = (_enqueue("train", promote, workflow_id, key, version, reason), now())
 
     def _bury_lost_jobs(self) -> None:
         """Jobs that the engine does not know (its database was deleted) will never end: say so."""

@@ -1,0 +1,101 @@
+"""What is due follows from the database alone."""
+
+import pytest
+
+from backend.pipeline import due, mirror
+from backend.registry import versions as records
+from tests.fakes import KEY, text_of
+
+
+@pytest.fixture
+def project(parts):
+    mirror.reconcile(parts, KEY)
+    return parts.registry.must_project(KEY)
+
+
+def label(parts, studio, n):
+    done = len(studio.answers)
+    for task in range(done + 1, done + n + 1):
+        studio.annotate(task, text_of(task)[1])
+    mirror.reconcile(parts, KEY)
+
+
+def version(parts, project, name, **more):
+    seen = parts.registry.newest_change(KEY)[0]
+    fields = {"labels": 1, "location": None, "audit": None, "meta": {}, "verdict": "ready", "seen": seen, **more}
+    return records.add_version(parts.registry, KEY, schema_hash=project.asks().hash, snapshot=name, **fields)
+
+
+def with_settings(parts, **changes):
+    parts.settings = parts.settings.model_copy(update=changes)
+    return parts
+
+
+def test_enough_new_labels_start_a_training_and_fewer_do_not(parts, studio, project):
+    with_settings(parts, retrain_after_labels=10)
+    label(parts, studio, 9)
+    assert due.training(parts, project) is None
+    label(parts, studio, 1)
+    assert due.training(parts, project)
+
+
+def test_a_few_labels_and_quiet_start_a_training(parts, studio, project):
+    with_settings(parts, retrain_after_seconds=1e-6, retrain_min_labels=5)
+    label(parts, studio, 4)
+    assert due.training(parts, project) is None
+    label(parts, studio, 1)
+    assert due.training(parts, project)
+
+
+def test_never_two_at_once(parts, studio, project):
+    with_settings(parts, retrain_after_labels=5)
+    label(parts, studio, 5)
+    records.add_job(parts.registry, "j", KEY, "retrain", 0)
+    assert due.training(parts, project) is None
+
+
+def test_what_was_learned_is_not_new_and_what_failed_is_not_repeated(parts, studio, project):
+    with_settings(parts, retrain_after_labels=5)
+    label(parts, studio, 5)
+    job = due.training(parts, project)
+    records.add_job(parts.registry, job, KEY, "retrain", parts.registry.newest_change(KEY)[0])
+    records.update_job(parts.registry, job, state="failed", progress=1, message="")
+    assert due.training(parts, project) is None
+    label(parts, studio, 1)
+    assert due.training(parts, project)
+    version(parts, project, "s")
+    assert due.new_labels(parts, project) == 0
+    assert due.training(parts, project) is None
+
+
+def test_trainings_become_rarer_as_the_project_grows(parts, studio, project):
+    with_settings(parts, retrain_after_labels=2)
+    label(parts, studio, 50)
+    version(parts, project, "s")
+    label(parts, studio, 4)
+    assert due.training(parts, project) is None
+    label(parts, studio, 1)
+    assert due.training(parts, project)
+
+
+def test_a_project_with_tasks_and_without_a_version_for_its_schema_needs_a_start(parts, studio, project):
+    assert due.needs_cold_start(parts, project)
+    row = version(parts, project, "cold")
+    records.activate(parts.registry, KEY, row.name, row.name, "start")
+    assert not due.needs_cold_start(parts, project)
+    studio.config = studio.config.replace("music", "film")
+    mirror.reconcile(parts, KEY)
+    assert due.needs_cold_start(parts, parts.registry.must_project(KEY))
+
+
+def test_a_version_whose_publication_failed_is_published_later_and_a_rollback_stays(parts, project):
+    first = version(parts, project, "one")
+    records.activate(parts.registry, KEY, first.name, first.name, "start")
+    assert due.unpublished(parts, project) is None
+    second = version(parts, project, "two")
+    assert due.unpublished(parts, project) == second.name
+    records.activate(parts.registry, KEY, second.name, second.name, "test")
+    records.activate(parts.registry, KEY, first.name, f"{first.name}-r2", "asked for")
+    assert due.unpublished(parts, project) is None
+    version(parts, project, "three", verdict="worse than v1")
+    assert due.unpublished(parts, project) is None
