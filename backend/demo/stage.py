@@ -26,10 +26,13 @@ ROOT = Path(__file__).resolve().parents[2]
 class Stage:
     """A running Label Studio and our server beside it; a context manager that ends both."""
 
-    def __init__(self, folder: Path, *, port: int, studio_port: int, seed: int) -> None:
+    def __init__(
+        self, folder: Path, *, port: int, studio_port: int, seed: int, defaults: Mapping[str, object] | None = None
+    ) -> None:
+        """``defaults`` are settings that hold where the user has set nothing."""
         self.folder = folder.resolve()
         self.studio_server = StudioServer(self.folder / "studio", port=studio_port)
-        self.port, self._seed = port, seed
+        self.port, self._seed, self._defaults = port, seed, dict(defaults or {})
         self._open = ExitStack()
 
     def __enter__(self) -> "Stage":
@@ -90,10 +93,10 @@ class Stage:
             "storage_url": "",
             "seed": self._seed,
         }
-        settings = load_settings(**here)
-        if "base_model" not in settings.model_fields_set and find_spec(OFFLINE_MODEL):
-            settings = load_settings(**here, base_model=OFFLINE_MODEL)
-        return settings
+        given = load_settings(**here).model_fields_set
+        offline = {"base_model": OFFLINE_MODEL} if find_spec(OFFLINE_MODEL) else {}
+        defaults = {name: value for name, value in (offline | self._defaults).items() if name not in given}
+        return load_settings(**here, **defaults)
 
     def _start_server(self) -> Child:
         """``ls-active serve`` in the demo's folder, whose ``.env`` holds its settings."""
