@@ -113,7 +113,7 @@ studio-constraints: ## make studio-constraints.txt anew (STUDIO_RELEASE=1.23.2)
 .env: ## settings of docker-compose.yml, with secrets made at random
 	@$(PYTHON) -c 'import os, re, secrets; \
 	  text = open(".env.example").read(); \
-	  text = re.sub("(?m)^STUDIO_PASSWORD=.*", "STUDIO_PASSWORD=" + secrets.token_urlsafe(12), text); \
+	  text = re.sub("(?m)^STUDIO_PASSWORD=.*", "STUDIO_PASSWORD=" + secrets.token_hex(8), text); \
 	  text = re.sub("(?m)^STUDIO_TOKEN=.*", "STUDIO_TOKEN=" + secrets.token_hex(20), text); \
 	  os.close(os.open(".env", os.O_CREAT | os.O_EXCL, 0o600)); \
 	  open(".env", "w").write(text)'

@@ -180,9 +180,9 @@ class StudioServer:
 
 
 def _credentials(path: Path) -> Credentials:
-    """The ones kept in ``path``, made at random when there are none."""
+    """The ones kept in ``path``, made at random when there are none: digits and letters, safe on a command line."""
     if not path.exists():
-        made = Credentials("demo@example.com", secrets.token_urlsafe(9), secrets.token_hex(20))
+        made = Credentials("demo@example.com", secrets.token_hex(8), secrets.token_hex(20))
         with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             json.dump(asdict(made), file)
     return Credentials(**json.loads(path.read_text()))
