@@ -38,7 +38,7 @@ def pretrained() -> Encoder:
 def test_sentences_of_one_meaning_are_near_each_other(pretrained: Encoder) -> None:
     x = pretrained.embed(["A man plays the guitar.", "Someone is playing an instrument.", "The market fell sharply."])
     x /= np.linalg.norm(x, axis=1, keepdims=True)
-    assert x[0] @ x[1] > x[0] @ x[2] + 0.3
+    assert x[0] @ x[1] > x[0] @ x[2] + 0.02  # e5 keeps all cosines near 1
 
 
 def test_a_few_labels_are_learned_and_the_version_loads_the_same(pretrained: Encoder, tmp_path: Path) -> None:
