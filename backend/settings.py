@@ -54,7 +54,9 @@ class Settings(BaseSettings):
     base_model_revision: str = Field("", description="Revision of a hub model. Empty: the newest.")
     text_prefix: str = Field("", description="Put before every text, for models that want it (e5: `query: `).")
     max_tokens: int = Field(256, ge=8, le=8192, description="Tokens read of each text; the rest is cut off.")
-    batch_tokens: int = Field(4096, ge=64, description="Tokens (padding counted) in one forward pass.")
+    batch_tokens: int = Field(
+        1024, ge=64, description="Tokens (padding counted) in one forward pass; 16384 suits a GPU."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where models run; `auto` takes a GPU if any.")
     threads: int = Field(0, ge=0, description="CPU threads for each process; 0: one for each core.")
 

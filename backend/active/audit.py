@@ -5,7 +5,6 @@ change: an audit task stays one for ever and is never trained on, which keeps th
 """
 
 import hashlib
-from collections.abc import Sequence
 
 
 def is_audit(project: str, task_id: int, share: float) -> bool:
@@ -24,24 +23,6 @@ def audit_rank(project: str, task_id: int) -> float:
     Any order that knows the model would make the measured accuracy a biased one.
     """
     return _unit("rank", project, task_id)
-
-
-def interleave(main: Sequence[int], audit: Sequence[int], share: float) -> list[int]:
-    """All items of both, each in its own order; while both last, ``share`` (in [0, 1]) of every prefix is ``audit``.
-
-    Of the first ``n`` items ``share * n``, rounded half up, are audit items: spread evenly, without randomness.
-    """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share is {share}, expected a number in [0, 1]")
-    mixed: list[int] = []
-    taken = 0  # audit items in ``mixed``
-    while taken < len(audit) and len(mixed) - taken < len(main):
-        if taken < int(share * (len(mixed) + 1) + 0.5):
-            mixed.append(audit[taken])
-            taken += 1
-        else:
-            mixed.append(main[len(mixed) - taken])
-    return mixed + list(main[len(mixed) - taken :]) + list(audit[taken:])
 
 
 def _unit(use: str, project: str, task_id: int) -> float:

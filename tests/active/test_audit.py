@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.active.audit import audit_rank, interleave, is_audit
+from backend.active.audit import audit_rank, is_audit
 
 PROJECT = "2.1795548626"
 HELD_OUT = [2, 12, 39]
@@ -40,23 +40,7 @@ def test_rank_is_uniform_among_audit_tasks() -> None:
     assert np.histogram(ranks, 4, (0, 1))[0] == pytest.approx(len(ranks) / 4, rel=0.1)
 
 
-@given(st.integers(0, 80), st.integers(0, 80), st.floats(0, 1))
-def test_interleave_keeps_all_and_the_share_of_every_prefix(n: int, n_audit: int, share: float) -> None:
-    main, audit = list(range(n)), list(range(1000, 1000 + n_audit))
-    mixed = interleave(main, audit, share)
-    assert [i for i in mixed if i < 1000] == main
-    assert [i for i in mixed if i >= 1000] == audit
-    taken = 0
-    for length, item in enumerate(mixed, start=1):
-        taken += item >= 1000
-        if taken == n_audit or length - taken == n:
-            break
-        assert abs(taken - share * length) <= 0.5 + 1e-9
-
-
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_a_share_outside_0_1_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match="share"):
         is_audit(PROJECT, 1, share)
-    with pytest.raises(ValueError, match="share"):
-        interleave([1], [2], share)

@@ -59,6 +59,7 @@ def small_trainings(monkeypatch, tmp_path):
     monkeypatch.setenv("RETRAIN_AFTER_LABELS", "8")
     monkeypatch.setenv("RETRAIN_MIN_LABELS", "2")
     monkeypatch.setenv("TRAIN_STEPS", "20")
+    monkeypatch.setenv("AUDIT_SHARE", "0.3")  # so that a few labels hold some of them
     monkeypatch.setenv("MAX_TOKENS", "32")
     monkeypatch.chdir(tmp_path)  # no .env of this checkout
 
