@@ -62,3 +62,8 @@ def parts(settings, studio, tmp_path):
 @pytest.fixture
 def key() -> str:
     return KEY
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs no Label Studio first: most mistakes show within a minute."""
+    items.sort(key=lambda item: item.get_closest_marker("studio") is not None)
