@@ -220,18 +220,19 @@ class Registry:
         return int(row["n"]) if row else 0
 
     # --------------------------------------------------------------------------------------------------- events
-    def add_event(self, key: str, action: str, payload: Mapping[str, Any]) -> int:
+    def add_event(self, key: str, action: str, payload: Mapping[str, Any], *, applied: bool = False) -> int:
         """Store an event and return its number; it is safe on disk when this returns."""
+        sql = sa.text(
+            "INSERT INTO events (project, action, payload, received_at, applied) "
+            "VALUES (:project, :action, :payload, :at, :applied) RETURNING id"
+        )
+        values = {"project": key, "action": action, "payload": _dump(payload), "at": now(), "applied": int(applied)}
         with self.engine.begin() as db:
-            return int(
-                db.execute(
-                    sa.text(
-                        "INSERT INTO events (project, action, payload, received_at, applied) "
-                        "VALUES (:project, :action, :payload, :at, 0) RETURNING id"
-                    ),
-                    {"project": key, "action": action, "payload": _dump(payload), "at": now()},
-                ).scalar_one()
-            )
+            return int(db.execute(sql, values).scalar_one())
+
+    def next_change(self, key: str) -> int:
+        """A number for changes that no event told of, in one order with the events."""
+        return self.add_event(key, "RECONCILED", {}, applied=True)
 
     def waiting_events(self, key: str, limit: int = 500) -> list[Event]:
         """Events that the mirror does not hold yet, in order of arrival."""
@@ -247,24 +248,6 @@ class Registry:
         """Project key -> newest waiting event."""
         rows = self.rows("SELECT project, MAX(id) AS newest FROM events WHERE applied = 0 GROUP BY project")
         return {row["project"]: row["newest"] for row in rows}
-
-    def next_change(self, key: str) -> int:
-        """A number for changes that no event told of, in one order with the events."""
-        with self.engine.begin() as db:
-            return int(
-                db.execute(
-                    sa.text(
-                        "INSERT INTO events (project, action, payload, received_at, applied) "
-                        "VALUES (:project, 'RECONCILED', '{}', :at, 1) RETURNING id"
-                    ),
-                    {"project": key, "at": now()},
-                ).scalar_one()
-            )
-
-    def newest_event(self) -> int:
-        """The number of the newest event of all; 0 where there is none."""
-        row = self.row("SELECT COALESCE(MAX(id), 0) AS n FROM events")
-        return int(row["n"]) if row else 0
 
     def mark_applied(self, events: Sequence[Event]) -> None:
         """The mirror holds these events. Their payload is dropped: annotations have their home in Label Studio."""

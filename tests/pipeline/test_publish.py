@@ -14,16 +14,20 @@ from tests.fakes import KEY, text_of
 STEPS = ("plan", "push", "switch", "clean_up")
 
 
-def run(parts, version, *steps):
-    name = records.publication_name(parts.registry, KEY, version)
-    calls = {
+def steps_of(parts, version, name):
+    """The steps of a publication by name, in order."""
+    return {
         "plan": lambda: publish.plan(parts, KEY, version, name),
         "push": lambda: publish.push(parts, KEY, version, name),
         "switch": lambda: publish.switch(parts, KEY, version, name, "test"),
         "clean_up": lambda: publish.clean_up(parts, KEY, pause_s=0),
     }
-    for step in steps or STEPS:
-        calls[step]()
+
+
+def run(parts, version):
+    name = records.publication_name(parts.registry, KEY, version)
+    for step in steps_of(parts, version, name).values():
+        step()
     return name
 
 
@@ -94,12 +98,7 @@ def test_a_publication_that_breaks_anywhere_ends_right_when_it_is_run_again(part
     studio.failures[broken] = 1
     before = studio.served()
     name = records.publication_name(parts.registry, KEY, version)
-    steps = {
-        "plan": lambda: publish.plan(parts, KEY, version, name),
-        "push": lambda: publish.push(parts, KEY, version, name),
-        "switch": lambda: publish.switch(parts, KEY, version, name, "test"),
-        "clean_up": lambda: publish.clean_up(parts, KEY, pause_s=0),
-    }
+    steps = steps_of(parts, version, name)
     for step, call in steps.items():
         try:
             call()
@@ -115,15 +114,11 @@ def test_a_publication_that_breaks_anywhere_ends_right_when_it_is_run_again(part
 @pytest.mark.parametrize("repeated", STEPS)
 def test_every_step_can_run_twice(parts, studio, cold, repeated):
     version = another(parts)
-    steps = [s for step in STEPS for s in ([step, step] if step == repeated else [step])]
     name = records.publication_name(parts.registry, KEY, version)
-    for step in steps:
-        {
-            "plan": lambda: publish.plan(parts, KEY, version, name),
-            "push": lambda: publish.push(parts, KEY, version, name),
-            "switch": lambda: publish.switch(parts, KEY, version, name, "test"),
-            "clean_up": lambda: publish.clean_up(parts, KEY, pause_s=0),
-        }[step]()
+    for step, call in steps_of(parts, version, name).items():
+        call()
+        if step == repeated:
+            call()
     assert studio.served() == ours(parts)
     tasks = [row["task"] for row in studio.rows.values()]
     assert len(tasks) == len(set(tasks))
