@@ -21,6 +21,15 @@ def needs_cold_start(parts: Parts, project: Project) -> bool:
     return parts.registry.has_tasks(project.key)
 
 
+def sorting(parts: Parts, project: Project) -> bool:
+    """Whether tasks or answers changed since the queue was last sorted; never without a published queue."""
+    if project.schema is None or needs_cold_start(parts, project):
+        return False
+    return records.active(parts.registry, project.key) is not None and (
+        project.sorted_for != parts.registry.state(project.key)
+    )
+
+
 def unpublished(parts: Parts, project: Project) -> str | None:
     """A version that passed the gate and was never made active, because Label Studio could not be reached; or None.
 

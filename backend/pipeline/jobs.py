@@ -63,7 +63,8 @@ def refresh(key: str) -> None:
         _enqueue("train", train, job_id, key, job_id)
     for version in applied["activations"]:
         _enqueue("train", promote, f"promote-{key}-{version}-{DBOS.workflow_id}", key, version, "asked for")
-    _step("resort", _resort, key, applied["oldest_answer"])
+    _step("mark", lambda: parts().registry.mark_applied(key, applied["through"]))
+    _step("resort", _resort, key, applied["oldest_answer"], False)
 
 
 @DBOS.workflow()
@@ -71,7 +72,7 @@ def reconcile(key: str) -> None:
     """Compare with Label Studio, and re-sort if anything differed or the queue is not in our order."""
     differed = _step("compare", lambda: mirror.reconcile(parts(), key))
     if differed or not _step("check", lambda: publish.check_order(parts(), key)):
-        _step("resort", _resort, key, 0.0)
+        _step("resort", _resort, key, 0.0, True)
 
 
 @DBOS.workflow()
@@ -111,7 +112,7 @@ def publish_version(key: str, version: str, reason: str) -> None:
         log.warning("no task to publish", project=key, version=version)
     _step("push", lambda: publish.push(parts(), key, version, name))
     _step("switch", lambda: publish.switch(parts(), key, version, name, reason))
-    _step("resort", _resort, key, 0.0)
+    _step("resort", _resort, key, 0.0, True)
     _step("time", lambda: records.add_timing(parts().registry, key, "publish", now() - start))
     _enqueue("tidy", tidy, f"tidy-{DBOS.workflow_id}", key)
 
@@ -132,20 +133,24 @@ def _publish(key: str, version: str, reason: str) -> None:
 def _apply(key: str) -> dict[str, Any]:
     applied = mirror.apply_events(parts(), key)
     return {
+        "through": applied.through,
         "oldest_answer": applied.oldest_answer,
         "trainings": list(applied.trainings),
         "activations": list(applied.activations),
     }
 
 
-def _resort(key: str, oldest_answer: float) -> int:
+def _resort(key: str, oldest_answer: float, even_if_unchanged: bool) -> int:
     project = parts().registry.project(key)
     if project is None or project.schema is None or due.needs_cold_start(parts(), project):
+        return 0
+    if not (even_if_unchanged or due.sorting(parts(), project)):
         return 0
     moved = publish.resort(parts(), key)
     if oldest_answer:
         records.add_timing(parts().registry, key, "refresh", now() - oldest_answer)
-    publish.check_order(parts(), key)
+    if not parts().registry.waiting_events(key, limit=1):  # else the next refresh looks
+        publish.check_order(parts(), key)
     return len(moved)
 
 
@@ -190,7 +195,7 @@ class Worker:
         self._parts = wired
         self._refreshing: dict[str, WorkflowHandle[Any]] = {}
         self._promoting: dict[str, tuple[WorkflowHandle[Any], float]] = {}
-        self._seen: dict[str, int] = {}
+        self._caused: dict[str, str] = {}
         self._beat = 0.0
 
     def start(self) -> None:
@@ -233,8 +238,10 @@ class Worker:
             self._take_over()
             self._sweep()
         for key, newest in registry.projects_with_events().items():
-            self._start_refresh(key, newest)
+            self._start_refresh(key, f"{newest}")
         for project in registry.projects():
+            if due.sorting(self._parts, project):
+                self._start_refresh(project.key, registry.state(project.key))
             if due.reconciliation(self._parts, project):
                 period = int(now() / self._parts.settings.reconcile_seconds)
                 _enqueue("queue", reconcile, f"reconcile-{project.key}-{period}", project.key)
@@ -248,14 +255,15 @@ class Worker:
                 records.add_job(registry, job_id, project.key, "retrain", registry.newest_change(project.key)[0])
                 _enqueue("train", train, job_id, project.key, job_id)
 
-    def _start_refresh(self, key: str, newest: int) -> None:
+    def _start_refresh(self, key: str, cause: str) -> None:
+        """Start a refresh unless one runs; what it did not see causes the next one."""
         running = self._refreshing.get(key)
         if running is not None and running.get_status().status in ("PENDING", "ENQUEUED", "DELAYED"):
             return
-        failed = self._seen.get(key) == newest
+        failed = self._caused.get(key) == cause
         suffix = f"-{int(now())}" if failed else ""
-        self._refreshing[key] = _enqueue("queue", refresh, f"refresh-{key}-{newest}{suffix}", key)
-        self._seen[key] = newest
+        self._refreshing[key] = _enqueue("queue", refresh, f"refresh-{key}-{cause}{suffix}", key)
+        self._caused[key] = cause
 
     def _promote(self, key: str, version: str, reason: str) -> None:
         """Start a promotion; one that failed is tried again after half a minute."""

@@ -25,26 +25,26 @@ ANSWER_ACTIONS = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREAT
 
 @dataclass(frozen=True)
 class Applied:
-    """What a portion of events asks for beyond the mirror. ``oldest_answer`` is the Unix time at which the first
-    annotation of the portion arrived, 0 where there was none."""
+    """What the waiting events ask for beyond the mirror. ``through`` is the number of the last one, ``oldest_answer``
+    the Unix time at which the first annotation among them arrived; 0 where there was none."""
 
-    events: int
+    through: int
     oldest_answer: float
     trainings: tuple[str, ...]
     activations: tuple[str, ...]
 
 
 def apply_events(parts: Parts, key: str) -> Applied:
-    """Apply all waiting events of a project, in order."""
+    """Apply all waiting events of a project, in order. They wait until the caller, having seen to what they ask for,
+    marks them as applied."""
     events: list[Event] = []
-    while portion := parts.registry.waiting_events(key):
+    while portion := parts.registry.waiting_events(key, after=events[-1].id if events else 0):
         for event in portion:
             _HANDLERS.get(event.action, _nothing)(parts, event)
-        parts.registry.mark_applied(portion)
         events += portion
     answers = [e.received_at for e in events if e.action in ANSWER_ACTIONS]
     return Applied(
-        events=len(events),
+        through=events[-1].id if events else 0,
         oldest_answer=min(answers, default=0.0),
         trainings=tuple(e.payload.get("job", f"retrain-{key}-{e.id}") for e in events if e.action in TRAIN_ACTIONS),
         activations=tuple(e.payload["version"] for e in events if e.action == "ACTIVATE"),

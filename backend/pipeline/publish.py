@@ -123,6 +123,7 @@ def resort(parts: Parts, key: str) -> dict[int, float]:
     Also fills the window up when most of it has been labelled.
     """
     project = parts.registry.must_project(key)
+    state = parts.registry.state(key)
     activation = records.active(parts.registry, key)
     if activation is None:
         return {}
@@ -140,6 +141,7 @@ def resort(parts: Parts, key: str) -> dict[int, float]:
     )
     if low:
         _extend(parts, project, activation, ranking, {**waiting, **changes})
+    parts.registry.mark_sorted(key, state)
     return changes
 
 

@@ -103,7 +103,14 @@ def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Prog
     with open(log_file, "w") as errors:
         # on a terminal the bar goes to the terminal, elsewhere the log takes what the training says
         stderr = None if sys.stderr.isatty() else errors
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.PIPE, text=True) as job:
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            stdin=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is the worker's, whose end ends the training through its stdin
+        ) as job:
             assert job.stdout is not None
             for line in job.stdout:
                 _report(line, on_progress)

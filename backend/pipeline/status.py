@@ -28,7 +28,8 @@ def status(parts: Parts, project: Project) -> dict[str, Any]:
     pending = registry.projects_with_events().get(project.key)
     training = _training(parts, project)
     published = _published(parts, project, touched)
-    settled = pending is None and training["state"] in ("idle", "failed") and published is not None
+    sorting = pending is not None or due.sorting(parts, project)
+    settled = not sorting and training["state"] in ("idle", "failed") and published is not None
     return {
         "project": project.id,
         "uid": project.key,

@@ -46,6 +46,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE workers (id TEXT PRIMARY KEY, seen_at DOUBLE PRECISION NOT NULL)",
         "CREATE INDEX timings_by_name ON timings (project, name, id)",
     ),
+    (
+        # the state of the mirror (see Registry.state) that the queue was last sorted for
+        "ALTER TABLE projects ADD COLUMN sorted_for TEXT NOT NULL DEFAULT ''",
+    ),
 )
 
 

@@ -14,7 +14,8 @@ JOB_ACTIVE = ("queued", "running")
 class Project:
     """A Label Studio project. ``schema`` is None where the label config is unsupported; ``problem`` then says why.
 
-    ``tasks_stamp`` grows whenever a task of the mirror is added, changed or deleted.
+    ``tasks_stamp`` grows whenever a task of the mirror is added, changed or deleted; ``sorted_for`` is the state of
+    the mirror that the queue was last sorted for.
     """
 
     key: str
@@ -26,6 +27,7 @@ class Project:
     reconciled_at: float
     queue_check: Mapping[str, Any] | None
     tasks_stamp: int
+    sorted_for: str
 
     def asks(self) -> Schema:
         """The schema. Raises UserError, with the reason, for a project whose config cannot be learned."""

@@ -117,6 +117,19 @@ class Registry:
         """Remember whether Label Studio serves in our order."""
         self.write("UPDATE projects SET queue_check = :c WHERE key = :key", {"key": key, "c": _dump(check)})
 
+    def state(self, key: str) -> str:
+        """What of the mirror the queue depends on, in one word: it differs after every change of tasks or answers."""
+        row = self.row(
+            """SELECT tasks_stamp, COUNT(annotation_id) AS n, COALESCE(MAX(changed), 0) AS newest
+               FROM projects LEFT JOIN annotations ON project = key WHERE key = :key GROUP BY key, tasks_stamp""",
+            key=key,
+        )
+        return f"{row['tasks_stamp']}.{row['n']}.{row['newest']}" if row else ""
+
+    def mark_sorted(self, key: str, state: str) -> None:
+        """Remember the state that the queue has been sorted for."""
+        self.write("UPDATE projects SET sorted_for = :state WHERE key = :key", {"key": key, "state": state})
+
     # --------------------------------------------------------------------------------------------------- mirror
     def save_tasks(self, key: str, tasks: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
         """Insert or update tasks, given as (task id, data)."""
@@ -131,9 +144,11 @@ class Registry:
     def delete_tasks(self, key: str, task_ids: Iterable[int]) -> None:
         """Delete tasks, their annotations and their places in the queue."""
         values = [{"project": key, "task_id": task_id} for task_id in task_ids]
+        deleted = 0
         for table in ("tasks", "annotations", "published"):
-            self.write(f"DELETE FROM {table} WHERE project = :project AND task_id = :task_id", values)
-        self._stamp(key)
+            deleted += self.write(f"DELETE FROM {table} WHERE project = :project AND task_id = :task_id", values)
+        if deleted:
+            self._stamp(key)
 
     def _stamp(self, key: str) -> None:
         self.write("UPDATE projects SET tasks_stamp = tasks_stamp + 1 WHERE key = :key", {"key": key})
@@ -234,10 +249,13 @@ class Registry:
         """A number for changes that no event told of, in one order with the events."""
         return self.add_event(key, "RECONCILED", {}, applied=True)
 
-    def waiting_events(self, key: str, limit: int = 500) -> list[Event]:
-        """Events that the mirror does not hold yet, in order of arrival."""
+    def waiting_events(self, key: str, after: int = 0, limit: int = 500) -> list[Event]:
+        """Events that the mirror does not hold yet, in order of arrival, those numbered up to ``after`` left out."""
         rows = self.rows(
-            "SELECT * FROM events WHERE applied = 0 AND project = :key ORDER BY id LIMIT :limit", key=key, limit=limit
+            "SELECT * FROM events WHERE applied = 0 AND project = :key AND id > :after ORDER BY id LIMIT :limit",
+            key=key,
+            after=after,
+            limit=limit,
         )
         return [
             Event(row["id"], row["project"], row["action"], json.loads(row["payload"]), row["received_at"])
@@ -249,9 +267,13 @@ class Registry:
         rows = self.rows("SELECT project, MAX(id) AS newest FROM events WHERE applied = 0 GROUP BY project")
         return {row["project"]: row["newest"] for row in rows}
 
-    def mark_applied(self, events: Sequence[Event]) -> None:
-        """The mirror holds these events. Their payload is dropped: annotations have their home in Label Studio."""
-        self.write("UPDATE events SET applied = 1, payload = '{}' WHERE id = :id", [{"id": e.id} for e in events])
+    def mark_applied(self, key: str, through: int) -> None:
+        """The mirror holds a project's events up to this one. Their payload is dropped: annotations have their home in
+        Label Studio."""
+        self.write(
+            "UPDATE events SET applied = 1, payload = '{}' WHERE applied = 0 AND project = :key AND id <= :through",
+            {"key": key, "through": through},
+        )
 
 
 def _project(row: sa.RowMapping) -> Project:
@@ -265,6 +287,7 @@ def _project(row: sa.RowMapping) -> Project:
         reconciled_at=row["reconciled_at"],
         queue_check=json.loads(row["queue_check"]) if row["queue_check"] else None,
         tasks_stamp=row["tasks_stamp"],
+        sorted_for=row["sorted_for"],
     )
 
 

@@ -36,6 +36,11 @@ _ADDRESS_HINT = (
     "The backend URL must be one that works where Label Studio runs; inside a container, localhost is not us."
 )
 
+NO_DOT_HINT = (
+    "Give our server a name with a dot that works where Label Studio runs (for a container: a network alias such as "
+    "ls-active.internal), or its IP address, and use that as backend URL."
+)
+
 
 def connect(
     studio: Studio,
@@ -53,6 +58,8 @@ def connect(
     cannot be learned, StudioError when Label Studio refuses, with the cause; a webhook made in vain is removed again.
     """
     number, url = number_of(project_id), backend_address(backend_url)
+    if without_dot(url):
+        raise UserError(f"Label Studio makes no webhook to {url}: the host name has no dot.", NO_DOT_HINT)
     project = studio.project(number)
     parse_schema(str(project.get("label_config") or ""))
     done, made = _ensure_webhook(studio, number, url, webhook_secret)
@@ -97,6 +104,12 @@ def backend_address(url: str) -> str:
             "Set BASIC_AUTH_USER and BASIC_AUTH_PASSWORD instead.",
         )
     return url.strip().rstrip("/")
+
+
+def without_dot(url: str) -> bool:
+    """Whether the address has a host name that Label Studio accepts for a backend, but not for a webhook."""
+    host = urlsplit(url).hostname or ""
+    return host != "localhost" and not set(host) & set(".:")
 
 
 def ours_among(backends: list[Json], url: str) -> list[Json]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from backend.errors import UserError
 from backend.settings import Settings
 from backend.studio.client import UNCERTAINTY, Json, Studio
-from backend.studio.connect import GUARD_HINT, SECRET_HEADER, WANTED
+from backend.studio.connect import GUARD_HINT, NO_DOT_HINT, SECRET_HEADER, WANTED, without_dot
 from backend.studio.schema import parse_schema
 
 Level = Literal["ok", "warning", "error"]
@@ -141,10 +141,11 @@ def _webhooks(settings: Settings, hooks: list[Json], number: int, url: str) -> I
     advice = _CONNECT.format(project=number)
     ours = [hook for hook in hooks if str(hook["url"]).rstrip("/") == f"{url}/webhook"]
     if not ours:
+        refused = f"Label Studio makes none while it refuses the address. {_if_refused()}"
         yield Finding(
             "error",
             f"No webhook leads to {url}/webhook: nothing is learned from annotations until they are compared.",
-            f"{advice} Label Studio makes none while it refuses the address. {_if_refused()}",
+            NO_DOT_HINT if without_dot(url) else f"{advice} {refused}",
         )
         return
     if len(ours) > 1:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.pipeline import due, mirror
+from backend.pipeline import due, mirror, publish, retrain
 from backend.registry import versions as records
 from tests.fakes import KEY, text_of
 
@@ -99,3 +99,30 @@ def test_a_version_whose_publication_failed_is_published_later_and_a_rollback_st
     assert due.unpublished(parts, project) is None
     version(parts, project, "three", verdict="worse than v1")
     assert due.unpublished(parts, project) is None
+
+
+def test_sorting_is_due_after_each_change_until_it_was_done(parts, studio, project):
+    assert not due.sorting(parts, project)  # nothing published yet
+    retrain.cold_start(parts, project)
+    publish.plan(parts, KEY, "v0", "v0")
+    publish.push(parts, KEY, "v0", "v0")
+    publish.switch(parts, KEY, "v0", "v0", "test")
+    changes = [
+        lambda: studio.annotate(1, "food"),
+        lambda: studio.annotate(2, None),
+        lambda: studio.answers.pop(next(iter(studio.answers))),
+        lambda: studio.tasks.pop(9),
+        lambda: None,
+    ]
+    for change in changes:
+        change()
+        mirror.reconcile(parts, KEY)
+        publish.resort(parts, KEY)
+        assert not due.sorting(parts, parts.registry.must_project(KEY))
+        mirror.reconcile(parts, KEY)
+        assert not due.sorting(parts, parts.registry.must_project(KEY))
+        parts.registry.delete_tasks(KEY, [])
+        assert not due.sorting(parts, parts.registry.must_project(KEY))
+    studio.annotate(3, "music")
+    mirror.reconcile(parts, KEY)
+    assert due.sorting(parts, parts.registry.must_project(KEY))

@@ -110,4 +110,6 @@ def test_requests_come_out_of_the_events(parts):
     parts.registry.add_event(KEY, "ACTIVATE", {"version": "v1"})
     applied = mirror.apply_events(parts, KEY)
     assert (applied.trainings, applied.activations, applied.oldest_answer) == (("j1",), ("v1",), 0.0)
+    assert mirror.apply_events(parts, KEY) == applied  # until they are marked
+    parts.registry.mark_applied(KEY, applied.through)
     assert mirror.apply_events(parts, KEY).trainings == ()

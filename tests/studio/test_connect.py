@@ -7,7 +7,8 @@ import pytest
 from backend.demo.studio_server import StudioServer
 from backend.errors import StudioError, UnsupportedConfig, UserError
 from backend.studio.client import Studio
-from backend.studio.connect import SECRET_HEADER, WANTED, backend_address, connect, disconnect
+from backend.studio.connect import SECRET_HEADER, WANTED, backend_address, connect, disconnect, without_dot
+from backend.studio.transport import Refused
 from tests.studio.servers import CONFIG, Server, answer, label_studio
 
 pytestmark = pytest.mark.studio
@@ -83,6 +84,21 @@ def test_a_backend_that_does_not_answer_leaves_nothing_behind(admin: Studio, pro
         connect(admin, project, url, webhook_secret="first")
     assert "where Label Studio runs" in refused.value.hint
     assert state(admin, project) == before
+
+
+def test_a_host_name_that_webhooks_refuse_is_said_before_anything_is_made(admin: Studio, project: int) -> None:
+    before = state(admin, project)
+    with pytest.raises(Refused, match="valid URL"):
+        admin.create_webhook(url="http://ls-active:9090/webhook", project=project)
+    with pytest.raises(UserError, match="no dot") as refused:
+        connect(admin, project, "http://ls-active:9090", webhook_secret="first")
+    assert "ls-active.internal" in refused.value.hint
+    assert state(admin, project) == before
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "ls-active.internal"])
+def test_other_host_names_are_not_complained_of(host: str) -> None:
+    assert not without_dot(f"http://{host}:9090")
 
 
 def test_an_unsupported_config_is_refused_before_anything_is_made(admin: Studio, backend: Server) -> None:
