@@ -1,4 +1,4 @@
-"""Which tasks come next: features -> head -> uncertainty -> selection, with the audit share dealt in."""
+"""A version's view of a project, and the order of its tasks: where ids become positions and come back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.active import selection
+from backend.pipeline.decide import Field, Policy, decide, fresh_head
 from backend.pipeline.parts import Parts, main_control
 from backend.pipeline.pool import Labels, TaskTable, read_labels
-from backend.problems.schema import Floats, Output
+from backend.problems.schema import Output
 from backend.problems.version import Version
 from backend.registry.records import Project
 from backend.serving.features import FeatureStore
@@ -45,17 +45,6 @@ class View:
     labels: Labels
     store: FeatureStore
 
-    def trained(self) -> list[int]:
-        """Positions of labelled tasks that may be trained on and have features."""
-        known = [self.table.position[i] for i in self.labels.targets if i in self.table.position]
-        return [at for at in known if not self.table.audit[at] and not self.store.missing([self.table.texts[at]])]
-
-    def open(self) -> NDArray[np.int64]:
-        """Positions of tasks without any annotation that have features."""
-        touched = np.isin(self.table.ids, np.fromiter(self.labels.touched, np.int64, len(self.labels.touched)))
-        present = self.store.present(self.table.texts)
-        return np.flatnonzero(~touched & present)
-
 
 def view(parts: Parts, project: Project, version: Version) -> View:
     """The current view; texts of new labels are encoded on the way, so that no label waits for a training."""
@@ -74,67 +63,45 @@ def rank(parts: Parts, view: View, n: int, *, refit: bool) -> Ranking:
     ``refit``: fit a fresh head to all labels on the version's features, which costs a fraction of a second and knows
     the newest labels; otherwise the version's own head judges.
     """
-    control, problem = main_control(view.version.schema)
-    at = view.open()
-    trained = view.trained()
-    audit = at[view.table.audit[at]]
-    at = at[~view.table.audit[at]]
-    head = view.version.heads[control.name]
-    targets = [view.labels.targets[int(view.table.ids[p])][control.name] for p in trained]
-    labelled = view.store.get([view.table.texts[p] for p in trained])
-    if refit and problem.can_fit(control, targets):
-        head = problem.fit_head(control, labelled, targets, seed=parts.settings.seed)
+    control, _ = main_control(view.version.schema)
+    settings = parts.settings
+    at = np.flatnonzero(view.store.present(view.table.texts))  # positions in the table
+    field = _field(parts, view, at, control.name)
+    own = view.version.heads[control.name]
+    head = fresh_head(control, field, own, settings.seed) if refit else own
+    policy = Policy(settings.strategy, settings.audit_share, settings.seed)
+    choices = [(int(view.table.ids[at[c.position]]), c) for c in decide(control, field, head, n, policy, judge=own)]
+    return Ranking(
+        [Pick(task_id, choice.reason) for task_id, choice in choices],
+        {task_id: {control.name: choice.output} for task_id, choice in choices},
+    )
+
+
+def _field(parts: Parts, view: View, at: NDArray[np.int64], control: str) -> Field:
+    """The tasks at these positions of the table as arrays."""
+    ids = view.table.ids[at]
     features = view.store.get([view.table.texts[p] for p in at])
-    outputs = problem.outputs(head, features)
-    pool = selection.Pool(
+    touched = np.isin(ids, np.fromiter(view.labels.touched, np.int64, len(view.labels.touched)))
+    audit = view.table.audit[at]
+    targets = view.labels.targets
+    return Field(
         features=features,
-        probs=_probs(outputs, len(control.labels)),
-        labelled_features=labelled,
-        labelled_classes=np.array([problem.hard_class(t) for t in targets], np.int64),
-        clusters=parts.pools.clusters(view.project, view.version.encoder.base_id, at, features) if len(at) else None,
+        open=~touched,
+        audit=audit,
+        audit_rank=view.table.audit_rank[at],
+        targets={p: targets[i][control] for p, i in enumerate(ids.tolist()) if control in targets.get(i, ())},
+        clusters=_clusters(parts, view, at, features, ~touched & ~audit),
     )
-    order = selection.choose(parts.settings.strategy, pool, n, seed=parts.settings.seed + len(trained))
-    audit = audit[np.argsort(view.table.audit_rank[audit], kind="stable")]
-    worth = problem.uncertainty(outputs)
-    picks = [
-        Pick(int(view.table.ids[at[o]]), problem.reason(control, outputs[o], float(worth[o]), pool_size=len(at)))
-        for o in order
-    ]
-    audits = [Pick(int(view.table.ids[p]), {"measure": "audit"}) for p in audit[:n]]
-    labelled_audit = sum(
-        bool(view.table.audit[view.table.position[i]]) for i in view.labels.targets if i in view.table.position
+
+
+def _clusters(
+    parts: Parts, view: View, at: NDArray[np.int64], features: NDArray[np.float32], choosable: NDArray[np.bool_]
+) -> NDArray[np.int64] | None:
+    """Cluster numbers, shape of ``at``; -1 where nothing is to be chosen, None where nothing is anywhere."""
+    if not choosable.any():
+        return None
+    numbers = np.full(len(at), -1, np.int64)
+    numbers[choosable] = parts.pools.clusters(
+        view.project, view.version.encoder.base_id, at[choosable], features[choosable]
     )
-    mixed = deal_audit(picks, audits, parts.settings.audit_share, len(view.labels.targets), labelled_audit)[:n]
-    known = {int(view.table.ids[at[o]]): {control.name: outputs[o]} for o in order}
-    known |= _audit_outputs(view, audit[:n], control.name)
-    return Ranking(mixed, {p.task_id: known[p.task_id] for p in mixed})
-
-
-def deal_audit(
-    picks: Sequence[Pick], audits: Sequence[Pick], share: float, labelled: int, labelled_audit: int
-) -> list[Pick]:
-    """Picks with audit tasks dealt in, so that ``share`` of all labels, the given ones counted, are audit labels."""
-    mixed: list[Pick] = []
-    chosen, random = iter(picks), iter(audits)
-    while len(mixed) < len(picks) + len(audits):
-        due = labelled_audit < share * (labelled + 1)
-        first, second = (random, chosen) if due else (chosen, random)
-        pick = next(first, None) or next(second, None)
-        if pick is None:
-            break
-        labelled += 1
-        labelled_audit += pick.reason.get("measure") == "audit"
-        mixed.append(pick)
-    return mixed
-
-
-def _probs(outputs: Sequence[Output], k: int) -> Floats:
-    """Probabilities as an array (N, K)."""
-    return np.stack([o.probs for o in outputs if o.probs is not None]) if outputs else np.zeros((0, k), np.float32)
-
-
-def _audit_outputs(view: View, at: NDArray[np.int64], control: str) -> dict[int, dict[str, Output]]:
-    """What the version itself says of audit tasks: a fresh head must not judge what it is measured by."""
-    features: Floats = view.store.get([view.table.texts[p] for p in at])
-    outputs = view.version.outputs(features)[control]
-    return {int(view.table.ids[p]): {control: o} for p, o in zip(at, outputs, strict=True)}
+    return numbers

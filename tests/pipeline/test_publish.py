@@ -1,13 +1,11 @@
 """The queue in Label Studio is ours: after a publication, after each move, after every interruption."""
 
-import numpy as np
 import pytest
 
 from backend.active.audit import is_audit
 from backend.errors import StudioError
 from backend.pipeline import mirror, publish, retrain
 from backend.pipeline.encode import encode_pool
-from backend.pipeline.ranking import Pick, deal_audit
 from backend.registry import versions as records
 from tests.fakes import KEY, text_of
 
@@ -195,18 +193,6 @@ def test_a_share_of_the_labels_is_audit_and_those_are_never_trained_on(parts, st
     content = json.loads(Path(snapshot["path"]).read_text())
     assert {e["task"] for e in content["held_out"]} == set(audit)
     assert {e["task"] for e in content["train"]} == set(labelled) - set(audit)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
-def test_audit_tasks_are_dealt_in_evenly_whatever_was_labelled_before(share):
-    picks = [Pick(n, {}) for n in range(100)]
-    audits = [Pick(1000 + n, {"measure": "audit"}) for n in range(100)]
-    mixed = deal_audit(picks, audits, share, labelled=37, labelled_audit=round(37 * share))
-    counts = np.cumsum([p.reason.get("measure") == "audit" for p in mixed]) + round(37 * share)
-    for at in range(100):
-        assert abs(counts[at] - share * (37 + at + 1)) <= 1.5
-    assert len(mixed) == 200
-    assert [p.task_id for p in mixed if p.task_id < 1000] == list(range(100))
 
 
 def test_every_queued_task_says_why_it_is_there(parts, cold):
