@@ -169,6 +169,52 @@ def show_settings(
 
 
 @app.command()
+def simulate(
+    data: Annotated[Path, typer.Option(help='Labelled texts to draw from: JSON lines with "text" and "label".')],
+    test: Annotated[Path, typer.Option(help="Labelled texts to measure on, same format.")],
+    out: Annotated[Path, typer.Option(help="Folder for results; an interrupted simulation goes on there.")],
+    strategy: Annotated[
+        list[str] | None, typer.Option(help="Compare this one too; may be repeated. `default` and `random` always are.")
+    ] = None,
+    labels: Annotated[int, typer.Option(min=2, help="Labels given in each run.")] = 500,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each strategy; six or more for a claim.")] = 6,
+    adapter: Annotated[
+        str, typer.Option(help="`lora` as in production, or `none`: a head on frozen features.")
+    ] = "lora",
+    rounds: Annotated[
+        str, typer.Option(help="Numbers of labels at which to train and measure, such as 50,100,200. Empty: as live.")
+    ] = "",
+    batch: Annotated[int, typer.Option(min=1, help="Labels between two decisions.")] = 10,
+    audit_share: Annotated[float | None, typer.Option(help="Overrides AUDIT_SHARE.")] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Runs side by side; 0: one for each core.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Replay the labelling of a labelled file, offline: how many labels an order saves on it."""
+    from backend.simulate import plan as plans
+    from backend.simulate.report import table
+    from backend.simulate.run import jobs_here
+    from backend.simulate.run import simulate as run
+
+    if adapter not in ("lora", "none"):
+        raise UserError(f"There is no adapter {adapter!r}.", "Use lora or none.")
+    given = plans.numbers(rounds)
+    most = max([labels, *given])
+    content = plans.read_data(data, test, most)
+    plan = plans.plan_of(
+        load_settings(threads=1),
+        data,
+        test,
+        adapter=adapter,  # type: ignore[arg-type]
+        labels=most,
+        rounds=given,
+        batch=batch,
+        audit_share=audit_share,
+    )
+    results = run(plan, content, strategy or [], seeds, out, jobs or jobs_here())
+    _print(results, as_json, f"{table(results)}\n\n{out}: results.json, curves.png, report.html, table.md")
+
+
+@app.command()
 def demo(
     annotators: Annotated[int, typer.Option(min=0, help="Simulated annotators; 0: label yourself.")] = 0,
     labels: Annotated[int, typer.Option(min=1, help="Labels that simulated annotators give in all.")] = 150,

@@ -4,6 +4,7 @@ knows words."""
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from backend.pipeline.parts import Parts
 from backend.problems.version import cold_version
@@ -17,6 +18,9 @@ from backend.telemetry import configure_logging
 from tests.fakes import KEY, FakeStudio, WordEncoder
 
 configure_logging("error")
+# two cores may be shared: how long an example takes says nothing
+hypothesis_settings.register_profile("shared", deadline=None, max_examples=50)
+hypothesis_settings.load_profile("shared")
 
 
 class WordHost(ModelHost):

@@ -125,7 +125,7 @@ def _audits(control: Control, field: Field, judge: LinearHead, n: int) -> list[C
 def deal_audit(
     chosen: Sequence[Choice], audits: Sequence[Choice], share: float, labelled: int, labelled_audit: int
 ) -> list[Choice]:
-    """``chosen`` with audit tasks dealt in, so that of all labels, the given ones counted, ``share`` are audit labels."""
+    """``chosen`` with audit tasks dealt in: of all labels, the given ones counted, ``share`` are audit labels."""
     mixed: list[Choice] = []
     first_choice, random = iter(chosen), iter(audits)
     while len(mixed) < len(chosen) + len(audits):

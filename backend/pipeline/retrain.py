@@ -109,7 +109,9 @@ def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Prog
             stderr=stderr,
             stdin=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is the worker's, whose end ends the training through its stdin
+            # Ctrl-C is the worker's, whose end ends the training through its stdin; not a session of its own, within
+            # which Linux would not heed its niceness
+            process_group=0,
         ) as job:
             assert job.stdout is not None
             for line in job.stdout:

@@ -1,0 +1,150 @@
+"""One run: a strategy and a seed, from no label to the last round. Goes on where it stopped.
+
+``RUNS/<strategy>-<seed>.jsonl`` has one line for each round, with the tasks labelled since the line before it; so a run
+that was interrupted is read back and goes on with the next round.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backend.pipeline.decide import Field, Policy, decide, fresh_head
+from backend.problems.schema import Floats
+from backend.serving.features import FeatureStore
+from backend.simulate import measure
+from backend.simulate.learner import Learner, learner_of, targets_of
+from backend.simulate.plan import FULL, RANDOM, SEED_STEP, Data, Plan, strategy_of
+
+Row = dict[str, Any]
+FULL_PASSES = 2  # times that each example is seen in the training on all data, at least
+
+
+class Run:
+    """One strategy and one seed."""
+
+    def __init__(
+        self, plan: Plan, data: Data, learner: Learner, base: Floats, strategy: str, seed: int, path: Path
+    ) -> None:
+        self._plan, self._data, self._learner, self._base = plan, data, learner, base
+        self._strategy, self._seed, self._path = strategy_of(strategy), seed, path
+        self._audit, self._audit_rank = data.audit(seed, plan.audit_share)
+        self._labelled: list[int] = []
+
+    def go(self) -> None:
+        """All rounds that are not on file yet."""
+        done = read_rows(self._path)
+        self._labelled = [p for row in done for p in row["picks"]]
+        if done:
+            self._learn() if self._plan.adapter == "none" else self._learner.restore()
+        for labels in self._plan.rounds[len(done) :]:
+            append_row(self._path, self._round(labels))
+
+    def _round(self, labels: int) -> Row:
+        start, before = _clock(), len(self._labelled)
+        while len(self._labelled) < labels:
+            self._label(min(self._plan.batch, labels - len(self._labelled)))
+        chosen = _clock()
+        self._learn()
+        learned = _clock()
+        return {
+            "labels": len(self._labelled),
+            "picks": self._labelled[before:],
+            **self._measured(),
+            "seconds": {"choose": chosen - start, "learn": learned - chosen, "measure": _clock() - learned},
+        }
+
+    def _label(self, n: int) -> None:
+        """Label the next ``n`` tasks, as an annotator would who is always right."""
+        (control,) = self._data.schema.controls
+        own = self._learner.head
+        field = self._field()
+        policy = Policy(self._strategy, self._plan.audit_share, self._seed * SEED_STEP)
+        head = own if self._strategy == RANDOM else fresh_head(control, field, own, self._seed)
+        self._labelled += [c.position for c in decide(control, field, head, n, policy, judge=own)]
+
+    def _field(self) -> Field:
+        open_ = np.ones(len(self._data.texts), bool)
+        open_[self._labelled] = False
+        targets = targets_of(self._data, self._labelled)
+        # random order looks at nothing, so nothing is encoded for it
+        features = self._base if self._strategy == RANDOM else self._learner.features
+        clusters = None if self._strategy == RANDOM else self._learner.clusters(~self._audit, self._seed)
+        return Field(features, open_, self._audit, self._audit_rank, targets, clusters)
+
+    def _learn(self) -> None:
+        held_out = [p for p in self._labelled if self._audit[p]]
+        self._learner.learn([p for p in self._labelled if not self._audit[p]], held_out)
+
+    def _measured(self) -> Row:
+        learner, data = self._learner, self._data
+        held_out = [p for p in self._labelled if self._audit[p]]
+        return {
+            **measure.quality(learner.head.probs(learner.test_features), data.test_classes),
+            "audit": measure.audit(learner.head.probs(learner.features_of(held_out)), data.classes[held_out]),
+            "coverage": measure.coverage(self._base, self._labelled, data.classes),
+        }
+
+
+def run_full(plan: Plan, data: Data, learner: Learner, path: Path) -> None:
+    """One round with a label for every task: what there is to reach."""
+    if read_rows(path):
+        return
+    start = _clock()
+    learner.learn(list(range(len(data.texts))), [])
+    quality = measure.quality(learner.head.probs(learner.test_features), data.test_classes)
+    append_row(path, {"labels": len(data.texts), "picks": [], **quality, "seconds": {"learn": _clock() - start}})
+
+
+def full_plan(plan: Plan, n: int) -> Plan:
+    """The plan for the training on all ``n`` tasks: enough updates to see each one twice."""
+    steps = max(plan.recipe.steps, -(-FULL_PASSES * n // plan.recipe.batch_size))
+    return replace(plan, recipe=replace(plan.recipe, steps=steps))
+
+
+def path_of(out: Path, strategy: str, seed: int) -> Path:
+    """Where the rounds of a run are."""
+    return out / "runs" / f"{strategy.replace('/', '_')}-{seed}.jsonl"
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rounds on file; a last line that was cut off by an interruption does not count."""
+    if not path.exists():
+        return []
+    whole = path.read_text().rpartition("\n")[0]
+    return [json.loads(line) for line in whole.split("\n") if line]
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Add a round; what an interruption cut off is overwritten."""
+    rows = [*read_rows(path), row]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    temporary.replace(path)
+
+
+def _clock() -> float:
+    """CPU seconds of this process: two runs side by side do not lengthen each other's."""
+    return time.process_time()
+
+
+def execute(
+    plan: Plan, data: Data, store_of: Callable[[Any], FeatureStore], strategy: str, seed: int, out: Path
+) -> None:
+    """Load the base model and make one run."""
+    from backend.models.encoder import Encoder
+
+    base = Encoder.load(plan.model)
+    store = store_of(base)
+    folder = out / "work" / f"{strategy.replace('/', '_')}-{seed}"
+    if strategy == FULL:
+        plan = full_plan(plan, len(data.texts))
+        run_full(plan, data, learner_of(plan, data, base, store, seed, folder), path_of(out, strategy, seed))
+        return
+    learner = learner_of(plan, data, base, store, seed, folder)
+    Run(plan, data, learner, store.get(data.texts), strategy, seed, path_of(out, strategy, seed)).go()

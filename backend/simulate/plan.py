@@ -1,0 +1,162 @@
+"""What a simulation is: the data, when it trains, what is varied; and the folder that holds all of it."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.active.audit import audit_rank, is_audit
+from backend.active.selection import STRATEGIES
+from backend.demo.corpus import labels_of, read_jsonl
+from backend.errors import UserError
+from backend.models.recipe import Recipe
+from backend.models.spec import ModelSpec
+from backend.problems.schema import Control, Schema
+from backend.settings import Settings
+
+Adapter = Literal["lora", "none"]
+DEFAULT, RANDOM, FULL = "default", "random", "full"  # FULL: one training on all data, the ceiling
+SEED_STEP = 10_000  # seeds of one run are so far from those of the next
+FIRST = 20  # labels before the first training
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that changes a result. ``rounds``: numbers of labels at which a version is trained and measured; ``batch``:
+    labels between two decisions."""
+
+    data: str
+    test: str
+    adapter: Adapter
+    rounds: tuple[int, ...]
+    batch: int
+    audit_share: float
+    model: ModelSpec
+    recipe: Recipe
+
+    def __post_init__(self) -> None:
+        if not self.rounds or list(self.rounds) != sorted(set(self.rounds)) or self.rounds[0] < 1:
+            raise UserError(
+                f"The rounds {list(self.rounds)} are no rising numbers of labels.", "Such as --rounds 50,100,200."
+            )
+        if self.batch < 1 or not 0 <= self.audit_share <= 0.5:
+            raise UserError("The batch must be at least 1 and the audit share between 0 and 0.5.")
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON values; threads and device do not change a result beyond rounding."""
+        content = asdict(self)
+        del content["model"]["threads"], content["model"]["device"]
+        return {**content, "rounds": list(self.rounds)}
+
+
+def plan_of(
+    settings: Settings,
+    data: Path,
+    test: Path,
+    *,
+    adapter: Adapter,
+    labels: int,
+    rounds: Sequence[int],
+    batch: int,
+    audit_share: float | None,
+) -> Plan:
+    """The plan of these options; without ``rounds`` those of a project with these settings, up to ``labels``."""
+    share = settings.audit_share if audit_share is None else audit_share
+    schedule = tuple(r for r in rounds if r <= labels) or tuple(_schedule(settings, labels, adapter, batch))
+    recipe = Recipe.from_settings(settings)
+    return Plan(
+        _digest(data), _digest(test), adapter, schedule, batch, share, ModelSpec.from_settings(settings), recipe
+    )
+
+
+def numbers(text: str) -> list[int]:
+    """The numbers of a list such as ``50,100``; none for an empty text. Raises UserError."""
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UserError(f"The rounds {text!r} are no list of numbers.", "Such as --rounds 50,100,200.") from None
+
+
+def _schedule(settings: Settings, labels: int, adapter: Adapter, batch: int) -> list[int]:
+    """When a project would train; a frozen encoder's head is measured after each batch."""
+    found = [min(FIRST if adapter == "none" else settings.retrain_after_labels, labels)]
+    while found[-1] < labels:
+        step = batch if adapter == "none" else max(settings.retrain_after_labels, found[-1] // 10)
+        found.append(min(found[-1] + step, labels))
+    return found
+
+
+def _digest(path: Path) -> str:
+    """Name and content of a file in one word."""
+    try:
+        return f"{path.parent.name}/{path.name}:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+@dataclass(frozen=True)
+class Data:
+    """Texts and gold classes (N,) to learn from and to be measured on; classes are positions in ``labels``."""
+
+    labels: tuple[str, ...]
+    texts: list[str]
+    classes: NDArray[np.int64]
+    test_texts: list[str]
+    test_classes: NDArray[np.int64]
+
+    @property
+    def schema(self) -> Schema:
+        """One choice among the labels."""
+        return Schema((Control("label", "choices", "text", "text", self.labels, self.labels),))
+
+    def audit(self, seed: int, share: float) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Which tasks are held out (N,), and the random order in which they are labelled (N,)."""
+        key = f"simulation-{seed}"
+        held = [is_audit(key, at, share) for at in range(len(self.texts))]
+        return np.array(held, bool), np.array([audit_rank(key, at) for at in range(len(self.texts))])
+
+
+def read_data(data: Path, test: Path, most_labels: int) -> Data:
+    """Both files. Raises UserError for too few items, a single label, or labels that only the test file has."""
+    items, held_back = read_jsonl(data), read_jsonl(test)
+    labels = labels_of(items)
+    unknown = sorted(set(labels_of(held_back)) - set(labels))
+    if unknown:
+        raise UserError(f"The test file has labels that the data has not: {', '.join(unknown[:10])}.")
+    if len(labels) < 2:
+        raise UserError("The data has a single label.", "There is something to learn with two labels or more.")
+    if len(items) < most_labels:
+        raise UserError(f"The data has {len(items)} items, fewer than the {most_labels} labels to be given.")
+    place = {label: at for at, label in enumerate(labels)}
+    return Data(
+        tuple(labels),
+        [i.text for i in items],
+        np.array([place[i.label] for i in items], np.int64),
+        [i.text for i in held_back],
+        np.array([place[i.label] for i in held_back], np.int64),
+    )
+
+
+def strategy_of(name: str) -> str:
+    """The strategy's own name; ``default`` is what a project does without a setting. Raises UserError."""
+    found = str(Settings.model_fields["strategy"].default) if name == DEFAULT else name
+    if found not in STRATEGIES:
+        raise UserError(f"There is no strategy {name!r}.", f"Known: {DEFAULT}, {', '.join(STRATEGIES)}.")
+    return found
+
+
+def open_folder(out: Path, plan: Plan) -> None:
+    """Make the folder, or check that what it holds was made by the same plan. Raises UserError."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "plan.json"
+    text = json.dumps(plan.to_json(), indent=1, sort_keys=True)
+    if path.exists() and path.read_text() != text:
+        before, now = json.loads(path.read_text()), plan.to_json()
+        differing = ", ".join(sorted(k for k in now if now[k] != before.get(k)))
+        raise UserError(f"{out} holds a simulation with another {differing}.", "Give another --out, or delete it.")
+    path.write_text(text)

@@ -1,0 +1,133 @@
+"""From the rounds of all runs to ``results.json``: curves, areas, labels saved, and what is beyond noise."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.simulate.plan import FULL, RANDOM, Data, Plan
+
+Rows = Sequence[Mapping[str, Any]]
+TARGETS = (0.90, 0.95, 0.99)  # shares of the full-data accuracy
+LEVEL = 0.95
+
+
+def summarise(plan: Plan, data: Data, rows: Mapping[tuple[str, int], Rows]) -> dict[str, Any]:
+    """The content of ``results.json``; ``rows`` by (strategy, seed), all with the plan's rounds."""
+    full = next((r[0] for (name, _), r in rows.items() if name == FULL and r), None)
+    names = list(dict.fromkeys(name for name, _ in rows if name != FULL))
+    runs = {name: [r for (n, _), r in sorted(rows.items()) if n == name] for name in names}
+    curves = {name: _curves(plan, found) for name, found in runs.items()}
+    return {
+        "plan": plan.to_json(),
+        "tasks": len(data.texts),
+        "test_items": len(data.test_texts),
+        "classes": len(data.labels),
+        "seeds": max(map(len, runs.values())),
+        "full": None if full is None else {k: full[k] for k in ("labels", "accuracy", "macro_f1", "ece")},
+        "strategies": {
+            name: {
+                **_strategy(plan, runs[name], curves[name], None if full is None else full["accuracy"]),
+                "against_random": _against(plan, curves[name], curves[RANDOM]),
+            }
+            for name in names
+        },
+    }
+
+
+def aulc(labels: Sequence[int], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area under curves (S, R) over ``labels`` (R,), divided by the range of labels, (S,): the mean height.
+
+    Trapezoids; with a single round its value.
+    """
+    if len(labels) == 1:
+        return np.asarray(values[:, 0])
+    return np.asarray(np.trapezoid(values, labels, axis=1) / (labels[-1] - labels[0]))
+
+
+def labels_to(labels: Sequence[int], curve: NDArray[np.float64], goal: float) -> float | None:
+    """Labels at which a curve (R,) first reaches ``goal``, linear between two rounds; None where it never does."""
+    above = np.flatnonzero(curve >= goal)
+    if not len(above):
+        return None
+    at = int(above[0])
+    if at == 0:
+        return float(labels[0])
+    share = (goal - curve[at - 1]) / (curve[at] - curve[at - 1])
+    return float(labels[at - 1] + share * (labels[at] - labels[at - 1]))
+
+
+def paired(differences: NDArray[np.float64]) -> dict[str, Any]:
+    """Mean of paired differences (S,) with its 95 % t interval, and Wilcoxon's signed-rank p.
+
+    ``beyond_noise`` where the interval leaves out 0. With fewer than two pairs there is no interval.
+    """
+    from scipy.special import stdtrit
+    from scipy.stats import wilcoxon
+
+    n, mean = len(differences), float(differences.mean())
+    if n < 2:
+        return {"mean": mean, "low": None, "high": None, "p_wilcoxon": None, "beyond_noise": None}
+    if not differences.any():
+        return {"mean": 0.0, "low": 0.0, "high": 0.0, "p_wilcoxon": 1.0, "beyond_noise": False}
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * differences.std(ddof=1) / n**0.5)
+    low, high = mean - half, mean + half
+    p = float(wilcoxon(differences).pvalue)
+    return {"mean": mean, "low": low, "high": high, "p_wilcoxon": p, "beyond_noise": low > 0 or high < 0}
+
+
+def _curves(plan: Plan, runs: Sequence[Rows]) -> dict[str, NDArray[np.float64]]:
+    """Measure -> values (seeds, rounds)."""
+    n = len(plan.rounds)
+    return {
+        key: np.array([[row[key] for row in run[:n]] for run in runs], float)
+        for key in ("accuracy", "macro_f1", "ece", "nll")
+    }
+
+
+def _strategy(
+    plan: Plan, runs: Sequence[Rows], curves: Mapping[str, NDArray[np.float64]], full: float | None
+) -> dict[str, Any]:
+    area = aulc(plan.rounds, curves["accuracy"])
+    mean = curves["accuracy"].mean(axis=0)
+    return {
+        "aulc": {"mean": float(area.mean()), "seeds": area.tolist()},
+        "accuracy": _by_labels(plan, curves["accuracy"]),
+        "macro_f1": _by_labels(plan, curves["macro_f1"]),
+        "ece": _by_labels(plan, curves["ece"]),
+        "labels_to": {f"{t:.0%}": None if full is None else labels_to(plan.rounds, mean, t * full) for t in TARGETS},
+        "coverage": {
+            key: float(np.mean([run[-1]["coverage"][key] for run in runs]))
+            for key in ("classes", "similarity", "least_similarity")
+        },
+        "audit_interval_holds": _audit_holds(runs),
+        "seconds_per_round": {
+            part: float(np.mean([row["seconds"][part] for run in runs for row in run]))
+            for part in ("choose", "learn", "measure")
+        },
+    }
+
+
+def _by_labels(plan: Plan, values: NDArray[np.float64]) -> dict[str, Any]:
+    return {
+        str(labels): {"mean": float(values[:, at].mean()), "seeds": values[:, at].tolist()}
+        for at, labels in enumerate(plan.rounds)
+    }
+
+
+def _audit_holds(runs: Sequence[Rows]) -> float | None:
+    """In what share of all rounds the audit interval held the test accuracy; None without audit tasks."""
+    held = [
+        row["audit"]["low"] <= row["accuracy"] <= row["audit"]["high"] for run in runs for row in run if row["audit"]
+    ]
+    return float(np.mean(held)) if held else None
+
+
+def _against(
+    plan: Plan, ours: Mapping[str, NDArray[np.float64]], random: Mapping[str, NDArray[np.float64]]
+) -> dict[str, Any]:
+    """AULC and final accuracy minus random order's, seed by seed."""
+    area = aulc(plan.rounds, ours["accuracy"]) - aulc(plan.rounds, random["accuracy"])
+    last = ours["accuracy"][:, -1] - random["accuracy"][:, -1]
+    return {"aulc": paired(area), "last": paired(last)}

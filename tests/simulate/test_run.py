@@ -1,0 +1,121 @@
+"""A simulation from files to report, on a tiny encoder: it is whole, repeatable, and goes on where it stopped."""
+
+import json
+
+import pytest
+
+from backend.errors import UserError
+from backend.simulate import loop, run
+from backend.simulate.plan import numbers, plan_of, read_data
+from tests.models.tiny import save_tiny_bert
+
+WORDS = {"place": ["where", "city", "river", "tall"], "person": ["who", "man", "was", "when"]}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    import numpy as np
+
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name, n in (("train", 80), ("test", 30)):
+        rows = [(label, " ".join([*rng.choice(WORDS[label], 3), f"{at}"])) for at in range(n // 2) for label in WORDS]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps({"text": t, "label": y}) + "\n" for y, t in rows))
+    return folder / "train.jsonl", folder / "test.jsonl"
+
+
+@pytest.fixture
+def settings(settings, tmp_path):
+    model = str(save_tiny_bert(tmp_path / "model"))
+    return settings.model_copy(update={"base_model": model, "device": "cpu", "threads": 1, "train_steps": 3})
+
+
+def plan(settings, files, **changes):
+    options = {"adapter": "none", "labels": 40, "rounds": [20, 30, 40], "batch": 5, "audit_share": 0.1}
+    return plan_of(settings, *files, **{**options, **changes})
+
+
+def simulate(settings, files, out, strategies=(), **changes):
+    asked = plan(settings, files, **changes)
+    return run.simulate(asked, read_data(*files, 40), strategies, 2, out, jobs=1)
+
+
+def test_results_name_every_strategy_and_each_seed(settings, files, tmp_path):
+    results = simulate(settings, files, tmp_path / "out", ["margin"])
+    assert set(results["strategies"]) == {"default", "random", "margin"}
+    for found in results["strategies"].values():
+        assert list(found["accuracy"]) == ["20", "30", "40"]
+        assert len(found["macro_f1"]["40"]["seeds"]) == len(found["aulc"]["seeds"]) == 2
+        assert set(found["labels_to"]) == {"90%", "95%", "99%"}
+        assert 0 <= found["ece"]["40"]["mean"] <= 1
+    assert results["full"]["labels"] == 80
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
+    for name in ("curves.png", "report.html", "table.md"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
+    assert "cdn" not in (tmp_path / "out" / "report.html").read_text()[:2000]
+
+
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_an_interrupted_simulation_ends_as_one_that_was_not(settings, files, tmp_path, adapter, monkeypatch):
+    whole = simulate(settings, files, tmp_path / "whole", adapter=adapter)
+    append, written, armed = loop.append_row, [], []
+
+    def interrupted(path, row):
+        append(path, row)
+        written.append(path)
+        if armed and len(written) >= armed[0]:
+            armed.clear()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "append_row", interrupted)
+    for _ in range(2):
+        armed.append(len(written) + 2)
+        with pytest.raises(KeyboardInterrupt):
+            simulate(settings, files, tmp_path / "parts", adapter=adapter)
+    runs = tmp_path / "parts" / "runs"
+    newest = max(runs.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    newest.write_text(newest.read_text() + '{"labels": 4')  # a line that a crash cut off
+    parts = simulate(settings, files, tmp_path / "parts", adapter=adapter)
+    assert without_seconds(parts) == without_seconds(whole)
+    assert len(written) == 2 * 2 * 3 + 1
+
+
+def without_seconds(results):
+    return {
+        name: {k: v for k, v in found.items() if k != "seconds_per_round"}
+        for name, found in results["strategies"].items()
+    }
+
+
+def test_no_task_is_labelled_twice_and_audit_tasks_are_a_share(settings, files, tmp_path):
+    simulate(settings, files, tmp_path / "out", audit_share=0.2)
+    for seed in range(2):
+        rows = loop.read_rows(loop.path_of(tmp_path / "out", "default", seed))
+        picks = [p for row in rows for p in row["picks"]]
+        assert len(picks) == len(set(picks)) == 40
+        assert rows[-1]["audit"]["n"] == pytest.approx(8, abs=2)
+
+
+def test_a_folder_of_another_plan_is_refused(settings, files, tmp_path):
+    simulate(settings, files, tmp_path / "out")
+    with pytest.raises(UserError, match="another batch"):
+        simulate(settings, files, tmp_path / "out", batch=6)
+
+
+def test_wrong_requests_are_said(settings, files, tmp_path):
+    with pytest.raises(UserError, match="no strategy 'best'"):
+        simulate(settings, files, tmp_path / "out", ["best"])
+    with pytest.raises(UserError, match="fewer than"):
+        read_data(*files, 81)
+    with pytest.raises(UserError, match="rising"):
+        plan(settings, files, rounds=[30, 20])
+    with pytest.raises(UserError, match="list of numbers"):
+        numbers("20;30")
+    assert numbers("20, 30") == [20, 30]
+
+
+def test_without_rounds_it_trains_when_a_project_would(settings, files):
+    assert plan(settings, files, rounds=[], adapter="lora", labels=250).rounds == (
+        20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 220, 242, 250,
+    )  # fmt: skip
+    assert plan(settings, files, rounds=[], labels=40, batch=10).rounds == (20, 30, 40)

@@ -1,0 +1,45 @@
+"""Figures of a simulation against what can be worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.simulate.summary import aulc, labels_to, paired
+
+
+def test_the_area_of_a_straight_line_is_its_middle():
+    assert aulc([20, 30, 60], np.array([[0.2, 0.3, 0.6]])) == pytest.approx([0.4])
+
+
+def test_a_single_round_is_its_own_area():
+    assert aulc([50], np.array([[0.5], [0.7]])).tolist() == [0.5, 0.7]
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=3), st.floats(0, 0.5))
+def test_the_area_lies_within_the_curve_and_moves_with_it(values, lift):
+    curve = np.array([values])
+    (area,) = aulc([20, 50, 100], curve)
+    assert min(values) - 1e-9 <= area <= max(values) + 1e-9
+    assert aulc([20, 50, 100], curve + lift)[0] == pytest.approx(area + lift)
+
+
+def test_a_goal_is_reached_between_two_rounds():
+    curve = np.array([0.5, 0.7, 0.9])
+    assert labels_to([10, 20, 40], curve, 0.8) == pytest.approx(30)
+    assert labels_to([10, 20, 40], curve, 0.4) == 10
+    assert labels_to([10, 20, 40], curve, 0.95) is None
+
+
+def test_a_steady_gain_is_beyond_noise_and_a_wavering_one_is_not():
+    assert paired(np.array([0.02, 0.03, 0.025, 0.02, 0.03, 0.028]))["beyond_noise"] is True
+    assert paired(np.array([0.02, -0.03, 0.025, -0.02, 0.03, -0.028]))["beyond_noise"] is False
+    assert paired(np.zeros(6))["beyond_noise"] is False
+    assert paired(np.array([0.1]))["beyond_noise"] is None
+
+
+@given(st.lists(st.floats(-0.1, 0.1), min_size=2, max_size=8))
+def test_swapping_the_two_turns_the_interval_round(values):
+    there, back = paired(np.array(values)), paired(-np.array(values))
+    assert there["low"] == pytest.approx(-back["high"], abs=1e-9)
+    assert there["beyond_noise"] == back["beyond_noise"]
