@@ -25,8 +25,12 @@ def log_softmax(logits: ArrayLike) -> Numbers:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
-def fit_temperature(logits: ArrayLike, targets: ArrayLike, *, prior_weight: float = 3.0) -> float:
+def fit_temperature(
+    logits: ArrayLike, targets: ArrayLike, *, weights: ArrayLike | None = None, prior_weight: float = 3.0
+) -> float:
     """The temperature T in [0.05, 20] for which ``softmax(logits / T)`` fits ``targets`` (N, K) best.
+
+    ``weights`` (N,): how many examples each one counts for; all 1 without.
 
     Maximum a posteriori: log T is normal around 0, and the prior costs ``prior_weight * log(T)**2`` nats. So T is 1
     without examples, moves little with five and freely with hundreds; there is no smallest number of examples.
@@ -36,6 +40,9 @@ def fit_temperature(logits: ArrayLike, targets: ArrayLike, *, prior_weight: floa
         raise ValueError(f"logits {values.shape} and targets {wanted.shape} must both be (N, K)")
     if len(values) == 0:
         return 1.0
+
+    if weights is not None:
+        wanted = wanted * np.asarray(weights, np.float64)[:, None]
 
     def cost(log_t: float) -> float:
         fit = -(wanted * log_softmax(values * np.exp(-log_t))).sum()

@@ -53,6 +53,10 @@ class Field:
         """Labelled tasks that may be trained on, ascending."""
         return np.array(sorted(at for at in self.targets if not self.audit[at]), np.int64)
 
+    def held_out(self) -> Positions:
+        """Labelled tasks that only measure, ascending."""
+        return np.array(sorted(at for at in self.targets if self.audit[at]), np.int64)
+
     def choosable(self) -> Positions:
         """Open tasks that a strategy chooses among, ascending."""
         return np.flatnonzero(self.open & ~self.audit)
@@ -73,13 +77,14 @@ class Choice:
 
 
 def fresh_head(control: Control, field: Field, head: LinearHead, seed: int) -> LinearHead:
-    """A head fitted to all labels that may be trained on; ``head`` where they are too few to learn from."""
+    """A calibrated head fitted to all labels that may be trained on; ``head`` where they are too few to learn from."""
     problem = problem_for(control)
-    trained = field.trained()
-    targets = [field.targets[int(at)] for at in trained]
-    if not problem.can_fit(control, targets):
+    train, held_out = (
+        (field.features[at], [field.targets[int(p)] for p in at]) for at in (field.trained(), field.held_out())
+    )
+    if not problem.can_fit(control, train[1]):
         return head
-    return problem.fit_head(control, field.features[trained], targets, seed=seed)
+    return problem.fit_calibrated(control, train, held_out, seed=seed)
 
 
 def decide(

@@ -30,6 +30,17 @@ class Problem(Protocol):
     def fit_head(self, control: Control, features: Floats, targets: Sequence[Floats], *, seed: int) -> LinearHead:
         """The head fitted to features (N, D), in a fraction of a second."""
 
+    def fit_calibrated(
+        self,
+        control: Control,
+        train: tuple[Floats, Sequence[Floats]],
+        held_out: tuple[Floats, Sequence[Floats]],
+        *,
+        seed: int,
+    ) -> LinearHead:
+        """:meth:`fit_head` on features (N, D) and targets, with honest probabilities; held-out ones (M may be 0) only
+        serve for those."""
+
     def zero_shot_head(self, control: Control, embed: Callable[[Sequence[str]], Floats]) -> LinearHead:
         """The head before there is any label, from what the labels are called."""
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.active.calibration import fit_temperature
-from backend.active.head import LinearHead, class_weights, fit_linear_head
+from backend.active.head import LinearHead, class_weights, fit_calibrated_head, fit_linear_head
 from backend.active.uncertainty import margin
 from backend.problems.schema import Control, Example, Floats, Output
 
@@ -33,6 +33,18 @@ class SingleChoice:
 
     def fit_head(self, control: Control, features: Floats, targets: Sequence[Floats], *, seed: int) -> LinearHead:
         return fit_linear_head(features, np.stack(targets), seed=seed)
+
+    def fit_calibrated(
+        self,
+        control: Control,
+        train: tuple[Floats, Sequence[Floats]],
+        held_out: tuple[Floats, Sequence[Floats]],
+        *,
+        seed: int,
+    ) -> LinearHead:
+        empty = np.zeros((0, len(control.labels)), np.float32)
+        held_targets = np.stack(held_out[1]) if len(held_out[1]) else empty
+        return fit_calibrated_head(train[0], np.stack(train[1]), held_out[0], held_targets, seed=seed)
 
     def zero_shot_head(self, control: Control, embed: Callable[[Sequence[str]], Floats]) -> LinearHead:
         """Similarity of a text's direction to the labels' descriptions.

@@ -86,12 +86,12 @@ class FrozenLearner:
     def learn(self, trained: Sequence[int], held_out: Sequence[int]) -> None:
         (control,) = self._data.schema.controls
         problem = problem_for(control)
-        targets = [e.targets["label"] for e in examples(self._data, trained)]
-        if not problem.can_fit(control, targets):
-            return
-        head = problem.fit_head(control, self.features[list(trained)], targets, seed=self._seed)
-        wanted, _ = problem.targets_array(control, examples(self._data, held_out))
-        self._head = problem.calibrated(head, self.features[list(held_out)], wanted)
+        train, held = (
+            (self._features[list(at)], [e.targets["label"] for e in examples(self._data, at)])
+            for at in (trained, held_out)
+        )
+        if problem.can_fit(control, train[1]):
+            self._head = problem.fit_calibrated(control, train, held, seed=self._seed)
 
     def restore(self) -> None:
         """Nothing to do: the loop learns again from the labels, in a fraction of a second."""

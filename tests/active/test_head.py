@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from backend.active.head import LinearHead, class_weights, fit_linear_head
+from backend.active.calibration import expected_calibration_error
+from backend.active.head import (
+    LinearHead,
+    class_weights,
+    cross_validated_logits,
+    fit_calibrated_head,
+    fit_linear_head,
+)
 
 Floats = NDArray[np.float32]
 
@@ -92,3 +99,26 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         LinearHead(np.zeros((3, 4), np.float32), np.zeros(2, np.float32))
     with pytest.raises(ValueError, match="finite"):
         LinearHead(np.full((2, 2), np.nan, np.float32), np.zeros(2, np.float32))
+
+
+def test_an_example_is_judged_by_heads_that_do_not_know_it() -> None:
+    x, classes = blobs(30, 3)
+    y = np.eye(3)[classes]
+    flipped = y.copy()
+    flipped[4] = np.roll(y[4], 1)
+    there, other = (cross_validated_logits(x, t, seed=0) for t in (y, flipped))
+    np.testing.assert_array_equal(there[4], other[4])
+    assert not np.array_equal(there, other)
+
+
+def test_calibration_changes_the_confidence_and_no_answer() -> None:
+    rng = np.random.default_rng(0)
+    x, classes = blobs(400, 4)
+    x += 4 * rng.normal(size=x.shape).astype(np.float32)
+    y, none = np.eye(4)[classes], (np.zeros((0, 16)), np.zeros((0, 4)))
+    raw, head = fit_linear_head(x[:80], y[:80], seed=0), fit_calibrated_head(x[:80], y[:80], *none, seed=0)
+    np.testing.assert_array_equal(raw.probs(x).argmax(1), head.probs(x).argmax(1))
+    before, after = (expected_calibration_error(h.probs(x[80:]), classes[80:]) for h in (raw, head))
+    assert after < before
+    with_held = fit_calibrated_head(x[:80], y[:80], x[80:], y[80:], seed=0)
+    assert expected_calibration_error(with_held.probs(x[80:]), classes[80:]) <= after

@@ -59,6 +59,7 @@ def test_a_longer_queue_has_the_same_head():
 def test_the_fresh_head_learns_from_what_may_be_trained_on_only():
     field = field_of()
     given = head_of(field)
+    assert len(field.held_out())
     flipped = {at: EYE[2 - t.argmax()] if field.audit[at] else t for at, t in field.targets.items()}
     other = fresh_head(
         CONTROL, Field(field.features, field.open, field.audit, field.audit_rank, flipped), given, seed=0
