@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.active import uncertainty
-from backend.active.selection.auto import auto, rule
-from backend.active.selection.clusters import typiclust
+from backend.active.selection.auto import rule
 from backend.active.selection.directions import directions
 from backend.active.selection.names import Plan, parse
 from backend.active.selection.pool import Floats, Pool, Positions, descending, in_blocks, slices
@@ -41,9 +40,8 @@ def _choose_of_many(plan: Plan, pool: Pool, n: int, rng: np.random.Generator) ->
 
     In rounds, so that the candidates of the first picks do not depend on how many are wanted.
     """
-    if plan.strategy is auto:  # the model has not seen the labels of this call: they do not count as experience
-        chosen = rule(pool)
-        plan = Plan(plan.name, chosen, False, chosen is typiclust)
+    if plan.name.partition("@")[0] == "auto":  # now: what this call picks is no experience of the model
+        plan = parse(rule(pool) + plan.name.removeprefix("auto"))
     shortlist = Shortlist.of(pool, rng, blind=plan.blind)
     picks: list[Positions] = []
     for child in _children(rng):

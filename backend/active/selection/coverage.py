@@ -8,7 +8,8 @@ from backend.active.selection.greedy import STEPS, greedily
 from backend.active.selection.pool import Floats, Numbers, Pool, Positions, descending, slices
 
 REFERENCES = 1_024  # items of the pool that herding wants to cover; of smaller pools all
-REACH = 50  # an item covers about one in so many of the references
+REACH = 50  # an item covers about one in so many of the references, but at least NEIGHBOURS
+NEIGHBOURS = 10
 FRESH = 64  # gains that are computed again at a time
 
 
@@ -39,7 +40,7 @@ def herding(pool: Pool, n: int, rng: np.random.Generator) -> Positions:
 
     The coverage of a reference is its highest similarity exp(-d^2 / s^2) to one of them, weighted by its margin. Bae
     et al., Uncertainty Herding, 2024. References are a sample of the pool, so memory is N * 1,024 at most; s is
-    the distance at which an item has one in 50 of the references nearer than that.
+    the distance within which a reference has one in 50 of the others.
     """
     x = directions(pool.features)
     order = rng.permutation(len(pool))
@@ -56,9 +57,9 @@ def herding(pool: Pool, n: int, rng: np.random.Generator) -> Positions:
 
 
 def _reach(references: Floats) -> float:
-    """The median squared distance of a reference to its neighbour at one in ``REACH``; never 0."""
+    """The median squared distance of a reference to the last neighbour that it should cover; never 0."""
     squares = squared_distances(references, references)
-    rank = min(len(references) - 1, 1 + len(references) // REACH)
+    rank = min(len(references) - 1, max(NEIGHBOURS, len(references) // REACH))
     return max(float(np.median(np.partition(squares, rank, axis=1)[:, rank])), 1e-6)
 
 

@@ -34,7 +34,7 @@ STRATEGIES: dict[str, Strategy] = {
 }
 MODIFIERS = ("balanced", "stochastic")
 CHEAP = {"random", "margin", "entropy", "least-confidence", "loss", "gradient-length", "density"}
-BLIND = {"typiclust", "nearest-labelled", "k-center"}  # rules that do not look at what the model thinks
+BLIND = {"random", "typiclust", "nearest-labelled", "k-center"}  # rules that do not look at what the model thinks
 
 
 @dataclass(frozen=True)
