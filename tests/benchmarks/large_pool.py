@@ -44,6 +44,7 @@ def main(names: list[str]) -> None:
         choose(name, pool, WANTED, seed=0)
         wall_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu
         seconds[name] = {"wall_s": round(wall_s, 2), "cpu_s": round(cpu_s, 2)}
+        print(name, seconds[name], file=sys.stderr, flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     memory = {"pool_mb": before // 1024, "peak_mb": peak // 1024}
     print(json.dumps({"n": N, "d": D, "k": K, "wanted": WANTED, "seconds": seconds, **memory}, indent=1))
