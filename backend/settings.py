@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backend.errors import UserError
@@ -88,6 +88,13 @@ class Settings(BaseSettings):
     max_waiting: int = Field(8, ge=1, description="Predictions that may wait for the model before 503 is answered.")
     versions_in_memory: int = Field(4, ge=1, description="Versions kept loaded, over all projects.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lines below it are dropped.")
+
+    @field_validator("strategy")
+    @classmethod
+    def _known_strategy(cls, name: str) -> str:
+        from backend.active.selection import parse  # numpy: only where a setting is read
+
+        return parse(name).name
 
     @property
     def studio_url(self) -> str:

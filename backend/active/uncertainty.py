@@ -1,7 +1,9 @@
-"""How unsure a classifier is: ``(N, K)`` probabilities to ``(N,)`` numbers in [0, 1], high = uncertain.
+"""How unsure a classifier is: ``(N, K)`` probabilities to ``(N,)`` numbers, high = uncertain.
 
-All three are 0 for a certain answer and 1 for a uniform one, whatever K is; with one class there is nothing to be
-unsure about and they are 0. Definitions: Settles, Active Learning Literature Survey, 2009, section 3.1.
+Those of one distribution (margin, entropy, least confidence, loss) are 0 for a certain answer and 1 for a uniform one,
+whatever K is; with one class there is nothing to be unsure about and they are 0. Those of several distributions for
+each item are made of samples (S, N, K), as :mod:`backend.active.dropout` draws them. Definitions: Settles, Active
+Learning Literature Survey, 2009, section 3.
 """
 
 import numpy as np
@@ -57,3 +59,58 @@ def least_confidence(probs: ArrayLike) -> Numbers:
     if k == 1:
         return np.zeros(len(checked))
     return np.asarray(np.clip((1 - checked.max(axis=1)) * k / (k - 1), 0, 1))
+
+
+def loss(probs: ArrayLike) -> Numbers:
+    """The model's log loss on its own answer divided by log K, shape (N,), in [0, 1], high = uncertain.
+
+    That is -log of the largest probability: the order of ``least_confidence``, but spread out where answers are sure.
+    """
+    checked = check_probs(probs)
+    k = checked.shape[1]
+    if k == 1:
+        return np.zeros(len(checked))
+    return np.asarray(np.clip(-np.log(checked.max(axis=1)) / np.log(k), 0, 1))
+
+
+def expected_gradient_length(probs: ArrayLike, features: ArrayLike) -> Numbers:
+    """Expected length of the gradient that a label would give the head, shape (N,), at least 0, high = uncertain.
+
+    ``features`` (N, D). For a linear softmax head with a bias the gradient of label y is (p - e_y) (x) [h, 1], and so
+    its length is |p - e_y| * sqrt(|h|^2 + 1); no gradient is built. Not bounded: long features have long gradients.
+    Settles et al., Multiple-Instance Active Learning, 2008.
+    """
+    checked, h = check_probs(probs), np.asarray(features)
+    if h.ndim != 2 or len(h) != len(checked):
+        raise ValueError(f"features {h.shape} must be ({len(checked)}, D), one row for each of probs")
+    squares = (checked**2).sum(axis=1, keepdims=True)
+    errors = np.sqrt(np.maximum(squares - 2 * checked + 1, 0))  # (N, K): |p - e_y| for each y
+    lengths = np.sqrt(np.einsum("nd,nd->n", h, h, dtype=np.float64) + 1)
+    return np.asarray((checked * errors).sum(axis=1) * lengths)
+
+
+def mean_entropy(samples: ArrayLike) -> Numbers:
+    """Mean entropy of the samples (S, N, K) divided by log K, shape (N,), in [0, 1], high = uncertain.
+
+    The doubt that every sampled model has, which more labels would not remove (aleatoric).
+    """
+    return np.asarray(np.mean([entropy(probs) for probs in _check_samples(samples)], axis=0))
+
+
+def bald(samples: ArrayLike) -> Numbers:
+    """How much the samples (S, N, K) disagree, divided by log K, shape (N,), in [0, 1], high = uncertain.
+
+    Mutual information of label and model: the entropy of the mean minus the mean entropy. 0 where all samples agree,
+    however unsure each is. Houlsby et al., Bayesian Active Learning for Classification, 2011; with dropout: Gal et
+    al., Deep Bayesian Active Learning with Image Data, 2017.
+    """
+    checked = _check_samples(samples)
+    return np.asarray(np.clip(entropy(np.mean(checked, axis=0)) - mean_entropy(checked), 0, 1))
+
+
+def _check_samples(samples: ArrayLike) -> Numbers:
+    """The samples as float64. Raises ValueError for another shape than (S, N, K) with S of at least 1."""
+    checked = np.asarray(samples, np.float64)
+    if checked.ndim != 3 or len(checked) == 0:
+        raise ValueError(f"samples of probs have shape {checked.shape}, expected (S, N, K) with S of at least 1")
+    return checked

@@ -32,7 +32,8 @@ class Policy:
 class Field:
     """N tasks with features. ``features`` (N, D) of one encoder; ``open`` (N,): may be chosen; ``audit`` (N,): held out
     for measuring; ``audit_rank`` (N,) in [0, 1): the random order in which those are labelled; ``targets``: position ->
-    target of the labelled ones; ``clusters`` (N,): numbers of :func:`selection.cluster`, or None.
+    target of the labelled ones; ``clusters`` (N,): numbers of :func:`selection.cluster`; ``texts`` (N,);
+    either may be None.
     """
 
     features: Floats
@@ -41,6 +42,7 @@ class Field:
     audit_rank: NDArray[np.float64]
     targets: Mapping[int, Floats]
     clusters: NDArray[np.int64] | None = None
+    texts: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.features)
@@ -111,6 +113,8 @@ def _chosen(control: Control, field: Field, head: LinearHead, n: int, policy: Po
         labelled_features=field.features[trained],
         labelled_classes=np.array([problem.hard_class(field.targets[int(p)]) for p in trained], np.int64),
         clusters=None if field.clusters is None else field.clusters[at],
+        head=head,
+        texts=None if field.texts is None else [field.texts[p] for p in at],
     )
     order = at[selection.choose(policy.strategy, pool, n, seed=policy.seed + len(trained))]
     outputs = problem.outputs(head, field.features[order])

@@ -80,7 +80,8 @@ def rank(parts: Parts, view: View, n: int, *, refit: bool) -> Ranking:
 def _field(parts: Parts, view: View, at: NDArray[np.int64], control: str) -> Field:
     """The tasks at these positions of the table as arrays."""
     ids = view.table.ids[at]
-    features = view.store.get([view.table.texts[p] for p in at])
+    texts = [view.table.texts[p] for p in at]
+    features = view.store.get(texts)
     touched = np.isin(ids, np.fromiter(view.labels.touched, np.int64, len(view.labels.touched)))
     audit = view.table.audit[at]
     targets = view.labels.targets
@@ -91,6 +92,7 @@ def _field(parts: Parts, view: View, at: NDArray[np.int64], control: str) -> Fie
         audit_rank=view.table.audit_rank[at],
         targets={p: targets[i][control] for p, i in enumerate(ids.tolist()) if control in targets.get(i, ())},
         clusters=_clusters(parts, view, at, features, ~touched & ~audit),
+        texts=texts,
     )
 
 

@@ -74,7 +74,7 @@ class Run:
         # random order looks at nothing, so nothing is encoded for it
         features = self._base if self._strategy == RANDOM else self._learner.features
         clusters = None if self._strategy == RANDOM else self._learner.clusters(~self._audit, self._seed)
-        return Field(features, open_, self._audit, self._audit_rank, targets, clusters)
+        return Field(features, open_, self._audit, self._audit_rank, targets, clusters, self._data.texts)
 
     def _learn(self) -> None:
         held_out = [p for p in self._labelled if self._audit[p]]

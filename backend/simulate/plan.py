@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.active.audit import audit_rank, is_audit
-from backend.active.selection import STRATEGIES
+from backend.active.selection import parse
 from backend.demo.corpus import labels_of, read_jsonl
 from backend.errors import UserError
 from backend.models.recipe import Recipe
@@ -145,9 +145,10 @@ def read_data(data: Path, test: Path, most_labels: int) -> Data:
 def strategy_of(name: str) -> str:
     """The strategy's own name; ``default`` is what a project does without a setting. Raises UserError."""
     found = str(Settings.model_fields["strategy"].default) if name == DEFAULT else name
-    if found not in STRATEGIES:
-        raise UserError(f"There is no strategy {name!r}.", f"Known: {DEFAULT}, {', '.join(STRATEGIES)}.")
-    return found
+    try:
+        return parse(found).name
+    except ValueError as error:
+        raise UserError(f"{error}; and {DEFAULT}") from None
 
 
 def open_folder(out: Path, plan: Plan) -> None:

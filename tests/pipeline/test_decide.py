@@ -18,7 +18,8 @@ def field_of(n=60, labelled=12, seed=0, audit_share=0.2):
     targets = {at: EYE[classes[at]] for at in range(labelled)}
     open_ = np.ones(n, bool)
     open_[:labelled] = False
-    return Field(features, open_, rng.random(n) < audit_share, rng.random(n), targets)
+    texts = [f"word{at % 7} word{at}" for at in range(n)]
+    return Field(features, open_, rng.random(n) < audit_share, rng.random(n), targets, texts=texts)
 
 
 def head_of(field):
@@ -38,7 +39,7 @@ def test_audit_tasks_are_dealt_in_evenly_whatever_was_labelled_before(share):
     assert [c.position for c in mixed if c.position < 1000] == list(range(100))
 
 
-@pytest.mark.parametrize("strategy", ["auto", "random", "margin"])
+@pytest.mark.parametrize("strategy", ["auto", "random", "margin", "bald", "diverse-jaccard", "badge@balanced"])
 def test_only_open_tasks_come_each_once_and_audit_tasks_in_their_own_order(strategy):
     field = field_of()
     choices = decide(CONTROL, field, head_of(field), 100, Policy(strategy, 0.2, 0))

@@ -103,7 +103,7 @@ def test_a_folder_of_another_plan_is_refused(settings, files, tmp_path):
 
 
 def test_wrong_requests_are_said(settings, files, tmp_path):
-    with pytest.raises(UserError, match="no strategy 'best'"):
+    with pytest.raises(UserError, match="unknown strategy 'best'"):
         simulate(settings, files, tmp_path / "out", ["best"])
     with pytest.raises(UserError, match="fewer than"):
         read_data(*files, 81)

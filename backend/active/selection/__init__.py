@@ -1,0 +1,13 @@
+"""What to label next: ``choose`` turns a pool into an order of positions, best first.
+
+A strategy is a function ``(pool, n, rng) -> (n,)`` positions and an entry in ``STRATEGIES``; :func:`parse` reads names
+with weights and modifiers. What a strategy gives for a small ``n`` is the beginning of what it gives for a larger one,
+so that the length of the queue does not change its head: batch rules are greedy.
+"""
+
+from backend.active.selection.choosing import choose
+from backend.active.selection.clusters import cluster, cluster_count
+from backend.active.selection.names import STRATEGIES, parse
+from backend.active.selection.pool import Pool
+
+__all__ = ["STRATEGIES", "Pool", "choose", "cluster", "cluster_count", "parse"]

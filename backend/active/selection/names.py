@@ -1,0 +1,106 @@
+"""Names of strategies: the table, and how weights and modifiers are read."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from backend.active.selection import external
+from backend.active.selection.auto import auto
+from backend.active.selection.badge import badge
+from backend.active.selection.balanced import balanced, balanced_score
+from backend.active.selection.clusters import cluster_margin, typiclust
+from backend.active.selection.coverage import COVERAGE
+from backend.active.selection.directions import repeats_last
+from backend.active.selection.diverse import diverse_cosine, diverse_jaccard
+from backend.active.selection.pool import Pool, Positions, Score, Strategy
+from backend.active.selection.scores import SCORES, highest, stochastic, weighted
+
+
+def random(pool: Pool, n: int, rng: np.random.Generator) -> Positions:
+    """Uniform: the yardstick of all others."""
+    return rng.permutation(len(pool))
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "auto": auto,
+    "random": random,
+    **{name: highest(score) for name, score in SCORES.items()},
+    "typiclust": typiclust,
+    "cluster-margin": cluster_margin,
+    **COVERAGE,
+    "diverse-cosine": repeats_last(diverse_cosine),
+    "diverse-jaccard": repeats_last(diverse_jaccard),
+    "badge": repeats_last(badge),
+}
+MODIFIERS = ("balanced", "stochastic")
+CHEAP = {"random", "margin", "entropy", "least-confidence", "loss", "gradient-length", "density"}
+BLIND = {"random", "typiclust", "nearest-labelled", "k-center"}  # rules that do not look at what the model thinks
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A name that was read.
+
+    ``strategy`` chooses; ``cheap``: it may see all of a large pool; ``blind``: it asks for what is typical or far, not
+    for what is uncertain.
+    """
+
+    name: str
+    strategy: Strategy
+    cheap: bool
+    blind: bool
+
+
+def parse(name: str) -> Plan:
+    """What a name stands for: ``badge``, ``margin:0.7+density:0.3``, ``entropy@balanced@stochastic``, …
+
+    A name, or scores with positive weights, or ``skactiveml:ClassName``; then ``@balanced`` (quotas for predicted
+    classes) and ``@stochastic`` (scores only: a draw in place of the order). Raises ValueError that lists all names.
+    """
+    base, *modifiers = name.split("@")
+    if len(set(modifiers)) != len(modifiers) or not set(modifiers) <= set(MODIFIERS):
+        raise ValueError(f"unknown modifiers in strategy {name!r}; known, once each: @{', @'.join(MODIFIERS)}")
+    score = _score(base, name)
+    cheap = {part.partition(":")[0] for part in base.split("+")} <= CHEAP
+    if score is None:
+        if "stochastic" in modifiers:
+            raise ValueError(f"strategy {name!r}: @stochastic needs a score: {', '.join(SCORES)} or a sum of them")
+        strategy = _rule(base, name)
+        cheap = cheap and not modifiers
+        return Plan(name, balanced(strategy) if modifiers else strategy, cheap, base in BLIND)
+    score = stochastic(score) if "stochastic" in modifiers else score
+    return Plan(name, balanced_score(score) if "balanced" in modifiers else highest(score), cheap, False)
+
+
+def _rule(base: str, name: str) -> Strategy:
+    """The strategy of a name that is no score."""
+    if base.startswith(external.PREFIX):
+        return external.strategy(base.removeprefix(external.PREFIX))
+    if base not in STRATEGIES:
+        known = f"{', '.join(STRATEGIES)}, sums like margin:0.7+density:0.3, {external.PREFIX}ClassName"
+        raise ValueError(f"unknown strategy {name!r}; known: {known}; modifiers: @{', @'.join(MODIFIERS)}")
+    return STRATEGIES[base]
+
+
+def _score(base: str, name: str) -> Score | None:
+    """The score of a name or of a weighted sum; None for other strategies."""
+    if base in SCORES:
+        return SCORES[base]
+    if base.startswith(external.PREFIX) or ("+" not in base and ":" not in base):
+        return None
+    return weighted([_weighted_part(part, name) for part in base.split("+")])
+
+
+def _weighted_part(part: str, name: str) -> tuple[Score, float]:
+    score, colon, weight = part.partition(":")
+    if score not in SCORES:
+        raise ValueError(
+            f"unknown strategy {name!r}: {score!r} is no score that can be added; known: {', '.join(SCORES)}"
+        )
+    try:
+        number = float(weight) if colon else 1.0
+    except ValueError:
+        number = 0.0
+    if not 0 < number < np.inf:
+        raise ValueError(f"strategy {name!r}: the weight {weight!r} of {score} must be a positive number")
+    return SCORES[score], number
