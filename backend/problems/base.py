@@ -51,6 +51,9 @@ class Problem(Protocol):
     def hard_class(self, target: Floats) -> int:
         """The position of the target's first label."""
 
+    def answer(self, output: Output) -> Floats | None:
+        """What the output says as a target; None where it says nothing."""
+
     def correct(self, output: Output, target: Floats) -> bool:
         """Whether the answer is right."""
 

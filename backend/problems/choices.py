@@ -82,6 +82,12 @@ class SingleChoice:
     def hard_class(self, target: Floats) -> int:
         return int(np.argmax(target))
 
+    def answer(self, output: Output) -> Floats | None:
+        """The most probable label, one-hot."""
+        return (
+            None if output.probs is None else np.eye(len(output.probs), dtype=np.float32)[int(np.argmax(output.probs))]
+        )
+
     def correct(self, output: Output, target: Floats) -> bool:
         """Whether the most probable label is one that no other label beats in the target (annotators may tie)."""
         return output.probs is not None and bool(target[int(np.argmax(output.probs))] == target.max())
