@@ -251,6 +251,7 @@ def _status_text(state: dict[str, Any]) -> str:
         lines.append(f"  not learned: {state['problem']}")
     held_out, new = state["audit_labels"], state["new_labels"]
     lines.append(f"  labels     {state['labels']}, of them {held_out} held out, {new} not learned yet")
+    lines.append(f"  advice     {state['advice']['sentence']}")
     training = state["training"]
     lines.append(f"  training   {training['state']}, {training['progress']:.0%} {training['message']}".rstrip())
     queue = state["published"]

@@ -16,15 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.active.metrics import Interval, accuracy_interval, macro_f1_interval, worse_beyond_noise
+from backend.active.metrics import accuracy_interval, macro_f1_interval, worse_beyond_noise
 from backend.errors import UserError
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
+from backend.pipeline.evaluation import evaluate, interval_json
 from backend.pipeline.parts import Parts, main_control
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.pipeline.publish import load
 from backend.problems.schema import Example, Output, Schema
-from backend.problems.version import Version
+from backend.problems.version import Version, load_version
 from backend.registry import versions as records
 from backend.registry.records import Project, VersionRow
 from backend.serving.host import data_folder
@@ -143,8 +144,11 @@ def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str)
     meta = json.loads((parts.storage.get(location) / "version.json").read_text())
     held_out = [example_from(e) for e in content["held_out"]]
     trained_schema = Schema.from_json(content["schema"])
-    outputs = _stored_outputs(parts, trained_schema, location, held_out)
+    version = load_version(parts.storage.get(location), parts.host.encoder())
+    outputs = _outputs(version, trained_schema, held_out)
     verdict = _verdict(parts, project, held_out, correct(trained_schema, held_out, outputs))
+    if schema.hash == trained_schema.hash:
+        meta = {**meta, "evaluation": _evaluation(parts, project, content, version)}
     row = records.add_version(
         parts.registry,
         key,
@@ -188,11 +192,6 @@ def audit_result(
     }
 
 
-def interval_json(interval: Interval) -> dict[str, float]:
-    """``{"value", "low", "high"}``, rounded."""
-    return {name: round(value, 4) for name, value in asdict(interval).items()}
-
-
 def correct(schema: Schema, held_out: Sequence[Example], outputs: Sequence[Output]) -> NDArray[np.bool_]:
     """Which of the outputs are right, (N,)."""
     control, problem = main_control(schema)
@@ -200,15 +199,18 @@ def correct(schema: Schema, held_out: Sequence[Example], outputs: Sequence[Outpu
     return np.array([problem.correct(o, e.targets[control.name]) for o, e in pairs], bool)
 
 
-def _stored_outputs(parts: Parts, schema: Schema, location: str, held_out: Sequence[Example]) -> list[Output]:
-    from backend.problems.version import load_version
-
-    return _outputs(load_version(parts.storage.get(location), parts.host.encoder()), schema, held_out)
-
-
 def _outputs(version: Version, schema: Schema, held_out: Sequence[Example]) -> list[Output]:
     control, _ = main_control(schema)
     return version.predict([e.text for e in held_out])[control.name] if held_out else []
+
+
+def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], version: Version) -> dict[str, Any]:
+    """See :func:`evaluate`; compared with the newest version of the same schema."""
+    schema = project.asks()
+    rows = [r for r in records.versions(parts.registry, project.key) if r.schema_hash == schema.hash]
+    previous = load(parts, project, rows[-1].name) if rows else None
+    table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
+    return evaluate(parts, schema, [example_from(e) for e in content["train"]], table, version, previous)
 
 
 def _verdict(parts: Parts, project: Project, held_out: Sequence[Example], new: NDArray[np.bool_]) -> str:

@@ -162,6 +162,11 @@ class Registry:
         """Whether the project has any task."""
         return self.row("SELECT 1 FROM tasks WHERE project = :key LIMIT 1", key=key) is not None
 
+    def task_count(self, key: str) -> int:
+        """How many tasks the mirror holds."""
+        row = self.row("SELECT COUNT(*) AS n FROM tasks WHERE project = :key", key=key)
+        return int(row["n"]) if row else 0
+
     def labelled(self, key: str) -> list[int]:
         """Ids of tasks with at least one answer that is no skip."""
         rows = self.rows("SELECT DISTINCT task_id FROM annotations WHERE project = :key AND cancelled = 0", key=key)
