@@ -9,6 +9,7 @@ import numpy as np
 from backend.pipeline import due
 from backend.pipeline.evaluation import advice
 from backend.pipeline.parts import Parts
+from backend.pipeline.suggestions import report
 from backend.registry import versions as records
 from backend.registry import workers
 from backend.registry.records import Job, Project, VersionRow
@@ -41,6 +42,7 @@ def status(parts: Parts, project: Project) -> dict[str, Any]:
         "new_labels": due.new_labels(parts, project) if project.schema else 0,
         "pending_events": len(registry.waiting_events(project.key)) if pending else 0,
         "advice": advice(parts, project, len(labelled), len(audit), registry.task_count(project.key) - len(touched)),
+        "suggestions": report(parts, project),
         "reconciled_at": project.reconciled_at,
         "worker_alive": workers.alive(registry),
         "active_version": active.version if active else None,

@@ -54,6 +54,9 @@ class Problem(Protocol):
     def answer(self, output: Output) -> Floats | None:
         """What the output says as a target; None where it says nothing."""
 
+    def kept(self, shown: Floats, given: Floats) -> bool:
+        """Whether an annotator left the suggestion as it was; both are targets of one person."""
+
     def correct(self, output: Output, target: Floats) -> bool:
         """Whether the answer is right."""
 

@@ -88,6 +88,9 @@ class SingleChoice:
             None if output.probs is None else np.eye(len(output.probs), dtype=np.float32)[int(np.argmax(output.probs))]
         )
 
+    def kept(self, shown: Floats, given: Floats) -> bool:
+        return self.hard_class(shown) == self.hard_class(given)
+
     def correct(self, output: Output, target: Floats) -> bool:
         """Whether the most probable label is one that no other label beats in the target (annotators may tie)."""
         return output.probs is not None and bool(target[int(np.argmax(output.probs))] == target.max())

@@ -215,6 +215,16 @@ class Registry:
         rows = self.rows("SELECT * FROM annotations WHERE project = :key ORDER BY annotation_id", key=key)
         return [_annotation(row) for row in rows]
 
+    def annotations_with_suggestion(self, key: str, newest: int | None = None) -> list[Annotation]:
+        """Annotations (no skips) of which Label Studio told what was shown, newest first; at most ``newest``."""
+        rows = self.rows(
+            "SELECT * FROM annotations WHERE project = :key AND cancelled = 0 AND shown IS NOT NULL "
+            "ORDER BY annotation_id DESC" + (" LIMIT :newest" if newest is not None else ""),
+            key=key,
+            **({} if newest is None else {"newest": newest}),
+        )
+        return [_annotation(row) for row in rows]
+
     def annotation_count(self, key: str) -> int:
         """How many annotations the mirror holds, skips included."""
         row = self.row("SELECT COUNT(*) AS n FROM annotations WHERE project = :key", key=key)
