@@ -73,6 +73,22 @@ def cluster(features: Floats, k: int, seed: int) -> NDArray[np.int64]:
     return np.asarray(model.fit_predict(_directions(features)), np.int64)  # type: ignore[no-untyped-call]
 
 
+def surroundings(strategy: str, pool: Pool, positions: Positions) -> list[dict[str, int]]:
+    """What else there is to say of each position: ``{"cluster", "cluster_size", "cluster_labelled"}``.
+
+    The numbers of its cluster, of its cluster's items in the pool and of the labelled items nearest to that cluster;
+    empty for a strategy that does not look at clusters, or where the pool came without them.
+    """
+    if strategy not in CLUSTERED or pool.clusters is None or not len(positions):
+        return [{} for _ in positions]
+    sizes = np.bincount(pool.clusters)
+    labelled = _labelled_per_cluster(pool, _directions(pool.features), pool.clusters)
+    return [
+        {"cluster": int(c), "cluster_size": int(sizes[c]), "cluster_labelled": int(labelled[c])}
+        for c in pool.clusters[positions]
+    ]
+
+
 def cluster_count(n: int) -> int:
     """How many clusters a pool of ``n`` is cut into: enough that one holds one matter, at most 100."""
     return int(np.clip(np.sqrt(n), 1, 100))
@@ -145,6 +161,7 @@ STRATEGIES: dict[str, Strategy] = {
     "typiclust": _typiclust,
     "cluster-margin": _cluster_margin,
 }
+CLUSTERED = ("auto", "typiclust", "cluster-margin")
 
 
 # ------------------------------------------------------------------------------------------------------------ parts

@@ -96,9 +96,13 @@ def rank(parts: Parts, view: View, n: int, *, refit: bool) -> Ranking:
     order = selection.choose(parts.settings.strategy, pool, n, seed=parts.settings.seed + len(trained))
     audit = audit[np.argsort(view.table.audit_rank[audit], kind="stable")]
     worth = problem.uncertainty(outputs)
+    around = selection.surroundings(parts.settings.strategy, pool, order)
     picks = [
-        Pick(int(view.table.ids[at[o]]), problem.reason(control, outputs[o], float(worth[o]), pool_size=len(at)))
-        for o in order
+        Pick(
+            int(view.table.ids[at[o]]),
+            {**problem.reason(control, outputs[o], float(worth[o]), pool_size=len(at), labelled=targets), **near},
+        )
+        for o, near in zip(order, around, strict=True)
     ]
     audits = [Pick(int(view.table.ids[p]), {"measure": "audit"}) for p in audit[:n]]
     labelled_audit = sum(

@@ -60,8 +60,10 @@ class Problem(Protocol):
     def correct(self, output: Output, target: Floats) -> bool:
         """Whether the answer is right."""
 
-    def reason(self, control: Control, output: Output, worth: float, *, pool_size: int) -> Mapping[str, Any]:
-        """Why the task was picked, as JSON values."""
+    def reason(
+        self, control: Control, output: Output, worth: float, *, pool_size: int, labelled: Sequence[Floats] = ()
+    ) -> Mapping[str, Any]:
+        """Why the task was picked, as JSON values; ``labelled``: the targets that the model learned from."""
 
 
 PROBLEMS: dict[str, Problem] = {"choices": SingleChoice()}
