@@ -105,3 +105,22 @@ def test_there_is_a_sentence_from_the_cold_version_on_and_without_audit_labels(p
 def test_with_nothing_left_to_label_it_says_stop(parts, studio, project):
     label(parts, studio, len(studio.tasks))
     assert status(parts, project)["advice"]["action"] == "stop"
+
+
+def test_a_registered_version_carries_its_evaluation(parts, studio, project, monkeypatch, tmp_path):
+    label(parts, studio, 60)
+    monkeypatch.setattr(
+        retrain, "load_version", lambda folder, _: cold_version(WordEncoder(folder.name), project.asks())
+    )
+    snapshot = retrain.take_snapshot(parts, KEY)
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    (folder / "version.json").write_text('{"kind": "lora"}')
+    location = f"{KEY}/{snapshot['hash']}"
+    parts.storage.put(folder, location)
+    registered = retrain.register(parts, KEY, snapshot, location)
+    row = records.version(parts.registry, KEY, registered["version"])
+    assert row.meta["evaluation"]["kappa"] is not None
+    assert len(row.meta["evaluation"]["cross_validation"]) >= 3
+    assert {"value", "low", "high"} <= set(row.audit["macro_f1"])
+    assert retrain.register(parts, KEY, snapshot, location)["version"] == row.name
