@@ -291,12 +291,19 @@ def _version_line(row: dict[str, Any]) -> str:
     return f"{row['name']:<8} {row['state']:<9} {row['labels']:>6} labels   {measured}   {row['created_at']}"
 
 
+def _suggested(said: dict[str, Any]) -> str:
+    answers = f"{said['kept']} kept, {said['changed']} changed, {said['blank']} blank"
+    return f"{answers}; shown where more than {said['show_above']:.0%} sure"
+
+
 def _status_text(state: dict[str, Any]) -> str:
     lines = [f"{state['title']} (project {state['project']})"]
     if state["problem"]:
         lines.append(f"  not learned: {state['problem']}")
     held_out, new = state["audit_labels"], state["new_labels"]
     lines.append(f"  labels     {state['labels']}, of them {held_out} held out, {new} not learned yet")
+    lines.append(f"  advice     {state['advice']['sentence']}")
+    lines.append(f"  suggested  {_suggested(state['suggestions'])}")
     training = state["training"]
     lines.append(f"  training   {training['state']}, {training['progress']:.0%} {training['message']}".rstrip())
     queue = state["published"]

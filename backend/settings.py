@@ -77,6 +77,13 @@ class Settings(BaseSettings):
     )
     window: int = Field(200, ge=10, le=5000, description="Tasks published to Label Studio at a time, best first.")
     fast_top: int = Field(8, ge=1, le=100, description="Tasks at the top that are re-sorted after each annotation.")
+    suggest_above: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="A suggestion is shown where annotators will keep it with a higher probability; else the task is "
+        "blank. 0.5: a wrong one costs what a right one saves; 0: always shown.",
+    )
     pool_candidates: int = Field(
         10_000, ge=100, description="Tasks that a new version scores; larger pools are cut by a cheap score first."
     )

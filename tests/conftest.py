@@ -39,7 +39,7 @@ class WordHost(ModelHost):
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, window=20, fast_top=5, audit_share=0.2, _env_file=None)
+    return Settings(data_dir=tmp_path, window=20, fast_top=5, audit_share=0.2, suggest_above=0, _env_file=None)
 
 
 @pytest.fixture

@@ -67,7 +67,12 @@ class FakeStudio:
 
     # -------------------------------------------------------------------------------------------- what people do
     def annotate(self, task: int, label: str | None, annotator: int = 1, at: str = "2026-11-25T00:00:00Z") -> dict:
-        """An annotation (None: a skip), as the webhook carries it."""
+        """An annotation (None: a skip), as the webhook carries it, with the current version's prediction."""
+        shown = [
+            {"id": n, **row}
+            for n, row in self.rows.items()
+            if row["task"] == task and row["model_version"] == self.model_version
+        ]
         number = self._id()
         self.answers[number] = {
             "id": number,
@@ -75,6 +80,7 @@ class FakeStudio:
             "completed_by": annotator,
             "was_cancelled": label is None,
             "updated_at": at,
+            "prediction": shown[0] if shown else {},
             "result": []
             if label is None
             else [{"from_name": "topic", "to_name": "text", "type": "choices", "value": {"choices": [label]}}],

@@ -42,7 +42,7 @@ def _predict(
 ) -> list[tuple[str, str | None]]:
     batch = items[start : start + BATCH]
     tasks = [{"id": FIRST_TEST_ID + start + at, "data": {"text": item.text}} for at, item in enumerate(batch)]
-    body = {"tasks": tasks, "project": uid, "label_config": config, "params": {"context": None}}
+    body = {"tasks": tasks, "project": uid, "label_config": config, "params": {"context": None, "suggest_above": 0}}
     answer = stage.api.post("/predict", json=body)
     if not answer.is_success:
         raise UserError(f"/predict answered {answer.status_code}: {answer.text[:300]}")

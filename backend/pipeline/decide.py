@@ -116,12 +116,18 @@ def _chosen(control: Control, field: Field, head: LinearHead, n: int, policy: Po
         head=head,
         texts=None if field.texts is None else [field.texts[p] for p in at],
     )
-    order = at[selection.choose(policy.strategy, pool, n, seed=policy.seed + len(trained))]
-    outputs = problem.outputs(head, field.features[order])
+    order = selection.choose(policy.strategy, pool, n, seed=policy.seed + len(trained))
+    outputs = problem.outputs(head, field.features[at[order]])
     worth = problem.uncertainty(outputs)
+    around = selection.surroundings(policy.strategy, pool, order)
+    labelled = [field.targets[int(p)] for p in trained]
     return [
-        Choice(int(p), output, problem.reason(control, output, float(w), pool_size=len(at)))
-        for p, output, w in zip(order, outputs, worth, strict=True)
+        Choice(
+            int(at[o]),
+            output,
+            {**problem.reason(control, output, float(w), pool_size=len(at), labelled=labelled), **near},
+        )
+        for o, output, w, near in zip(order, outputs, worth, around, strict=True)
     ]
 
 

@@ -80,7 +80,7 @@ def annotation_of(value: Mapping[str, Any], task_id: int | None = None) -> Annot
     annotator = value.get("completed_by")
     if isinstance(annotator, Mapping):
         annotator = annotator.get("id")
-    shown = value.get("prediction") or None
+    shown = value.get("prediction")
     return Annotation(
         annotation_id=int(value["id"]),
         task_id=int(task["id"] if isinstance(task, Mapping) else task),  # type: ignore[arg-type]
@@ -88,7 +88,9 @@ def annotation_of(value: Mapping[str, Any], task_id: int | None = None) -> Annot
         result=list(value.get("result") or []),
         cancelled=bool(value.get("was_cancelled")),
         updated_at=str(value.get("updated_at") or ""),
-        shown={k: shown.get(k) for k in ("id", "model_version", "score", "result")} if shown else None,
+        shown={k: shown.get(k) for k in ("id", "model_version", "score", "result")}
+        if isinstance(shown, Mapping) and shown
+        else None,
     )
 
 

@@ -29,6 +29,7 @@ class Parts:
     features: FeatureStores
     pools: PoolCache = field(default_factory=PoolCache)
     prediction_ids: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
+    thresholds: dict[str, tuple[float, float]] = field(default_factory=dict)
     make_studio: Callable[[Settings], Any] | None = None
 
     @cached_property

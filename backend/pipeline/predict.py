@@ -6,6 +6,7 @@ from typing import Any
 from backend.errors import UserError
 from backend.pipeline.parts import Parts, main_control
 from backend.pipeline.publish import PREVIEW, served_score
+from backend.pipeline.suggestions import show_above
 from backend.problems.schema import Output, Schema
 from backend.problems.version import Version
 from backend.registry import versions as records
@@ -20,14 +21,21 @@ TURN = 64
 
 
 def predict(
-    parts: Parts, project: Project | None, schema: Schema, tasks: Sequence[tuple[int | None, Mapping[str, Any]]]
+    parts: Parts,
+    project: Project | None,
+    schema: Schema,
+    tasks: Sequence[tuple[int | None, Mapping[str, Any]]],
+    *,
+    above: float | None = None,
 ) -> list[dict[str, Any]]:
     """Label Studio predictions of tasks given as (task id, data).
 
     The active version answers where it knows this schema; else the base model with label names, under a name of its
     own, so that Label Studio asks again as soon as there is a version. A task of the published window keeps its
     published score, whatever the model says now: the queue's order is not changed by looking at a task.
+    A suggestion whose confidence does not exceed ``above`` is left blank; by default the project's threshold decides.
     """
+    above = show_above(parts, project) if above is None else above
     active = _active(parts, project, schema)
     name = active.name if active else PREVIEW
     places = _places(parts, project, active, [task_id for task_id, _ in tasks])
@@ -43,7 +51,7 @@ def predict(
             continue
         worth = float(problem.uncertainty([output[control.name]])[0])
         score = places.get(task_id, served_score(worth)) if task_id is not None else served_score(worth)
-        found.append(encode_prediction(schema, output, score, name))
+        found.append(encode_prediction(schema, output, score, name, above=above))
     return found
 
 

@@ -18,6 +18,7 @@ from backend.active.order import moves
 from backend.errors import StudioError
 from backend.pipeline.parts import Parts
 from backend.pipeline.ranking import Ranking, rank, view
+from backend.pipeline.suggestions import show_above
 from backend.problems.schema import Output
 from backend.problems.version import Version
 from backend.registry import versions as records
@@ -62,11 +63,16 @@ def push(parts: Parts, key: str, version_name: str, name: str) -> int:
     model = load(parts, project, version_name)
     features = parts.features.of(model.encoder).get([table.texts[table.position[t]] for t in todo])
     by_control = model.outputs(features)
+    above = show_above(parts, project, fresh=True)
     predictions = [
         {
             "task": task,
             **encode_prediction(
-                project.asks(), {c: outputs[at] for c, outputs in by_control.items()}, planned[task][0], name
+                project.asks(),
+                {c: outputs[at] for c, outputs in by_control.items()},
+                planned[task][0],
+                name,
+                above=above,
             ),
         }
         for at, task in enumerate(todo)
@@ -153,14 +159,14 @@ def _apply_moves(
     ranking: Ranking,
     held: Mapping[int, Any],
 ) -> None:
-    schema = project.asks()
+    schema, above = project.asks(), show_above(parts, project, fresh=True)
     # the last place first: at no moment does a task stand before one that is to precede it
     for task, score in sorted(changes.items(), key=lambda item: -item[1]):
         prediction = _prediction_id(parts, project, activation.name, task) if task in held else None
         if prediction is not None:
             parts.studio.patch_score(prediction, score)
             continue
-        body = encode_prediction(schema, ranking.outputs[task], score, activation.name)
+        body = encode_prediction(schema, ranking.outputs[task], score, activation.name, above=above)
         parts.studio.create_prediction(task, body["result"], body["score"], body["model_version"])
 
 
@@ -181,9 +187,9 @@ def _extend(
         return
     last = max([FIRST_SCORE, *waiting.values()])
     rows = [(pick.task_id, last + STEP * (at + 1), pick.reason) for at, pick in enumerate(fresh)]
-    schema = project.asks()
+    schema, above = project.asks(), show_above(parts, project, fresh=True)
     predictions = [
-        {"task": task, **encode_prediction(schema, ranking.outputs[task], score, activation.name)}
+        {"task": task, **encode_prediction(schema, ranking.outputs[task], score, activation.name, above=above)}
         for task, score, _ in rows
     ]
     records.save_published(parts.registry, project.key, activation.name, rows)

@@ -8,21 +8,24 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from backend.active.metrics import accuracy_interval, worse_beyond_noise
+from backend.active.metrics import accuracy_interval, macro_f1_interval, worse_beyond_noise
 from backend.errors import UserError
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
+from backend.pipeline.evaluation import evaluate, interval_json
 from backend.pipeline.parts import Parts, main_control
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.pipeline.publish import load
-from backend.problems.schema import Example, Schema
+from backend.problems.schema import Example, Output, Schema
+from backend.problems.version import Version, load_version
 from backend.registry import versions as records
 from backend.registry.records import Project, VersionRow
 from backend.serving.host import data_folder
@@ -143,8 +146,11 @@ def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str)
     meta = json.loads((parts.storage.get(location) / "version.json").read_text())
     held_out = [example_from(e) for e in content["held_out"]]
     trained_schema = Schema.from_json(content["schema"])
-    new = _correct(parts, trained_schema, location, held_out)
-    verdict = _verdict(parts, project, held_out, new)
+    version = load_version(parts.storage.get(location), parts.host.encoder())
+    outputs = _outputs(version, trained_schema, held_out)
+    verdict = _verdict(parts, project, held_out, correct(trained_schema, held_out, outputs))
+    if schema.hash == trained_schema.hash:
+        meta = {**meta, "evaluation": _evaluation(parts, project, content, version)}
     row = records.add_version(
         parts.registry,
         key,
@@ -153,7 +159,7 @@ def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str)
         seen=snapshot["seen"],
         labels=snapshot["labels"],
         location=location,
-        audit=audit_result(new),
+        audit=audit_result(trained_schema, held_out, outputs, parts.settings.seed),
         meta=meta,
         verdict=verdict,
     )
@@ -169,41 +175,52 @@ def discard(parts: Parts, snapshot: Mapping[str, Any]) -> None:
     shutil.rmtree(Path(snapshot["path"]).parent, ignore_errors=True)
 
 
-def audit_result(correct: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any] | None:
-    """``{"n", "correct", "value", "low", "high"}`` of held-out answers, None where there is none."""
-    if not len(correct):
+def audit_result(
+    schema: Schema, held_out: Sequence[Example], outputs: Sequence[Output], seed: int
+) -> dict[str, Any] | None:
+    """``{"n", "correct", "value", "low", "high", "macro_f1": {"value", "low", "high"}}``, None without an example."""
+    if not held_out:
         return None
-    interval = accuracy_interval(int(correct.sum()), len(correct))
+    control, problem = main_control(schema)
+    right = int(correct(schema, held_out, outputs).sum())
+    answers = [problem.answer(output) for output in outputs]
+    said = [-1 if answer is None else problem.hard_class(answer) for answer in answers]
+    true = [problem.hard_class(e.targets[control.name]) for e in held_out]
     return {
-        "n": len(correct),
-        "correct": int(correct.sum()),
-        "value": round(interval.value, 4),
-        "low": round(interval.low, 4),
-        "high": round(interval.high, 4),
+        "n": len(held_out),
+        "correct": right,
+        **interval_json(accuracy_interval(right, len(held_out))),
+        "macro_f1": interval_json(macro_f1_interval(said, true, seed=seed)),
     }
 
 
-def _correct(
-    parts: Parts, schema: Schema, location: str, held_out: list[Example]
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    from backend.problems.version import load_version
-
-    return _evaluate(load_version(parts.storage.get(location), parts.host.encoder()), schema, held_out)
-
-
-def _evaluate(version: Any, schema: Schema, held_out: list[Example]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def correct(schema: Schema, held_out: Sequence[Example], outputs: Sequence[Output]) -> NDArray[np.bool_]:
+    """Which of the outputs are right, (N,)."""
     control, problem = main_control(schema)
-    outputs = version.predict([e.text for e in held_out])[control.name] if held_out else []
     pairs = zip(outputs, held_out, strict=True)
     return np.array([problem.correct(o, e.targets[control.name]) for o, e in pairs], bool)
 
 
-def _verdict(parts: Parts, project: Project, held_out: list[Example], new: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
+def _outputs(version: Version, schema: Schema, held_out: Sequence[Example]) -> list[Output]:
+    control, _ = main_control(schema)
+    return version.predict([e.text for e in held_out])[control.name] if held_out else []
+
+
+def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], version: Version) -> dict[str, Any]:
+    """See :func:`evaluate`; compared with the newest version of the same schema."""
+    schema = project.asks()
+    rows = [r for r in records.versions(parts.registry, project.key) if r.schema_hash == schema.hash]
+    previous = load(parts, project, rows[-1].name) if rows else None
+    table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
+    return evaluate(parts, schema, [example_from(e) for e in content["train"]], table, version, previous)
+
+
+def _verdict(parts: Parts, project: Project, held_out: Sequence[Example], new: NDArray[np.bool_]) -> str:
     current = records.active(parts.registry, project.key)
     row = records.version(parts.registry, project.key, current.version) if current else None
     if row is None or row.schema_hash != project.asks().hash:
         return "ready"
-    old = _evaluate(load(parts, project, row.name), project.asks(), held_out)
+    old = correct(project.asks(), held_out, _outputs(load(parts, project, row.name), project.asks(), held_out))
     if not worse_beyond_noise(old, new):
         return "ready"
     return f"worse than {row.name} on the same {len(new)} held-out tasks: {int(new.sum())} right, not {int(old.sum())}"

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from backend.pipeline import due
+from backend.pipeline.evaluation import advice
 from backend.pipeline.parts import Parts
+from backend.pipeline.suggestions import report
 from backend.registry import versions as records
 from backend.registry import workers
 from backend.registry.records import Job, Project, VersionRow
@@ -39,6 +41,8 @@ def status(parts: Parts, project: Project) -> dict[str, Any]:
         "audit_labels": len(audit),
         "new_labels": due.new_labels(parts, project) if project.schema else 0,
         "pending_events": len(registry.waiting_events(project.key)) if pending else 0,
+        "advice": advice(parts, project, len(labelled), len(audit), registry.task_count(project.key) - len(touched)),
+        "suggestions": report(parts, project),
         "reconciled_at": project.reconciled_at,
         "worker_alive": workers.alive(registry),
         "active_version": active.version if active else None,
@@ -101,6 +105,7 @@ def _version(row: VersionRow, active: str | None) -> dict[str, Any]:
         "name": row.name,
         "labels": row.labels,
         "audit": row.audit,
+        "evaluation": row.meta.get("evaluation"),
         "state": state,
         "verdict": row.verdict,
         "created_at": datetime.fromtimestamp(row.created_at, UTC).isoformat(timespec="seconds"),

@@ -62,11 +62,19 @@ class Problem(Protocol):
     def hard_class(self, target: Floats) -> int:
         """The position of the target's first label."""
 
+    def answer(self, output: Output) -> Floats | None:
+        """What the output says as a target; None where it says nothing."""
+
+    def kept(self, shown: Floats, given: Floats) -> bool:
+        """Whether an annotator left the suggestion as it was; both are targets of one person."""
+
     def correct(self, output: Output, target: Floats) -> bool:
         """Whether the answer is right."""
 
-    def reason(self, control: Control, output: Output, worth: float, *, pool_size: int) -> Mapping[str, Any]:
-        """Why the task was picked, as JSON values."""
+    def reason(
+        self, control: Control, output: Output, worth: float, *, pool_size: int, labelled: Sequence[Floats] = ()
+    ) -> Mapping[str, Any]:
+        """Why the task was picked, as JSON values; ``labelled``: the targets that the model learned from."""
 
 
 PROBLEMS: dict[str, Problem] = {"choices": SingleChoice()}

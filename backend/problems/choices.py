@@ -94,14 +94,27 @@ class SingleChoice:
     def hard_class(self, target: Floats) -> int:
         return int(np.argmax(target))
 
+    def answer(self, output: Output) -> Floats | None:
+        """The most probable label, one-hot."""
+        return (
+            None if output.probs is None else np.eye(len(output.probs), dtype=np.float32)[int(np.argmax(output.probs))]
+        )
+
+    def kept(self, shown: Floats, given: Floats) -> bool:
+        return self.hard_class(shown) == self.hard_class(given)
+
     def correct(self, output: Output, target: Floats) -> bool:
         """Whether the most probable label is one that no other label beats in the target (annotators may tie)."""
         return output.probs is not None and bool(target[int(np.argmax(output.probs))] == target.max())
 
-    def reason(self, control: Control, output: Output, worth: float, *, pool_size: int) -> Mapping[str, Any]:
-        """The measure, its value, the size of the pool, and the two labels between which the model wavers."""
+    def reason(
+        self, control: Control, output: Output, worth: float, *, pool_size: int, labelled: Sequence[Floats] = ()
+    ) -> Mapping[str, Any]:
+        """The measure, its value, the size of the pool, the two labels between which the model wavers, and how many
+        labelled tasks the likelier one has: few make the task worth more than its margin says."""
         said: dict[str, Any] = {"measure": "margin", "value": round(worth, 4), "pool": pool_size}
         if output.probs is not None:
             best = np.argsort(-output.probs, kind="stable")[:2]
             said["between"] = {control.labels[at]: round(float(output.probs[at]), 4) for at in best}
+            said["labelled_of_class"] = int(sum(target[best[0]] > 0 for target in labelled))
         return said

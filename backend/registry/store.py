@@ -162,6 +162,11 @@ class Registry:
         """Whether the project has any task."""
         return self.row("SELECT 1 FROM tasks WHERE project = :key LIMIT 1", key=key) is not None
 
+    def task_count(self, key: str) -> int:
+        """How many tasks the mirror holds."""
+        row = self.row("SELECT COUNT(*) AS n FROM tasks WHERE project = :key", key=key)
+        return int(row["n"]) if row else 0
+
     def labelled(self, key: str) -> list[int]:
         """Ids of tasks with at least one answer that is no skip."""
         rows = self.rows("SELECT DISTINCT task_id FROM annotations WHERE project = :key AND cancelled = 0", key=key)
@@ -208,6 +213,16 @@ class Registry:
     def annotations(self, key: str) -> list[Annotation]:
         """All annotations, oldest id first."""
         rows = self.rows("SELECT * FROM annotations WHERE project = :key ORDER BY annotation_id", key=key)
+        return [_annotation(row) for row in rows]
+
+    def annotations_with_suggestion(self, key: str, newest: int | None = None) -> list[Annotation]:
+        """Annotations (no skips) of which Label Studio told what was shown, newest first; at most ``newest``."""
+        rows = self.rows(
+            "SELECT * FROM annotations WHERE project = :key AND cancelled = 0 AND shown IS NOT NULL "
+            "ORDER BY annotation_id DESC" + (" LIMIT :newest" if newest is not None else ""),
+            key=key,
+            **({} if newest is None else {"newest": newest}),
+        )
         return [_annotation(row) for row in rows]
 
     def annotation_count(self, key: str) -> int:

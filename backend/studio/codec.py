@@ -71,6 +71,13 @@ def _regions(control: Control, annotation: Mapping[str, Any]) -> list[Mapping[st
     return [r for r in regions if isinstance(r, Mapping) and r.get("from_name") == control.name]
 
 
+def confidence(control: Control, result: Sequence[Mapping[str, Any]]) -> float | None:
+    """The least ``score`` of a prediction's regions of one control, in [0, 1]; None where they have none."""
+    regions = _regions(control, {"result": result})
+    scores = [r["score"] for r in regions if isinstance(r.get("score"), int | float) and 0 <= r["score"] <= 1]
+    return float(min(scores)) if scores else None
+
+
 def encode_result(schema: Schema, outputs: Mapping[str, Output]) -> list[dict[str, Any]]:
     """Regions of a prediction, valid against the config; each has a ``score``, its calibrated probability in [0, 1]."""
     return [
@@ -82,11 +89,18 @@ def encode_result(schema: Schema, outputs: Mapping[str, Output]) -> list[dict[st
 
 
 def encode_prediction(
-    schema: Schema, outputs: Mapping[str, Output], score: float, model_version: str
+    schema: Schema, outputs: Mapping[str, Output], score: float, model_version: str, *, above: float = 0.0
 ) -> dict[str, Any]:
     """A prediction that Label Studio can store; ``result`` is empty where nothing can be said.
 
+    A control whose confidence does not exceed ``above``, in [0, 1], is left blank; with 0 none is.
     ``score`` in [0, 1], low = label sooner; NaN counts as 1, the end of the queue, and values outside are clipped.
     """
     sound = 1.0 if math.isnan(score) else min(1.0, max(0.0, float(score)))
-    return {"result": encode_result(schema, outputs), "score": sound, "model_version": str(model_version)}
+    result = encode_result(schema, outputs)
+    blank = {c.name for c in schema.controls if above > 0 and (confidence(c, result) or 0.0) <= above}
+    return {
+        "result": [r for r in result if r["from_name"] not in blank],
+        "score": sound,
+        "model_version": str(model_version),
+    }

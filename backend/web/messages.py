@@ -19,9 +19,10 @@ class Task(Message):
 
 
 class PredictParams(Message):
-    """Of the parameters only the context of an interactive annotation matters."""
+    """The context of an interactive annotation, and ours: ``suggest_above`` in [0, 1]; 0 leaves no task blank."""
 
     context: dict[str, Any] | None = None
+    suggest_above: float | None = Field(None, ge=0, le=1)
 
 
 class Predict(Message):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.active.calibration import expected_calibration_error, fit_temperature, softmax
-from backend.active.metrics import accuracy_interval, macro_f1, worse_beyond_noise
+from backend.active.metrics import accuracy_interval, macro_f1, macro_f1_interval, worse_beyond_noise
 
 
 def sample(n: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -79,3 +79,22 @@ def test_equal_models_seldom_fail_the_gate() -> None:
     rng = np.random.default_rng(0)
     failed = [worse_beyond_noise(rng.random(60) < 0.8, rng.random(60) < 0.8) for _ in range(1000)]
     assert np.mean(failed) <= 0.05
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30), st.integers(0, 9))
+def test_macro_f1_lies_in_its_interval_which_is_the_same_each_time(pairs: list[tuple[int, int]], seed: int) -> None:
+    said, true = np.array(pairs).T
+    found = macro_f1_interval(said, true, seed=seed, draws=50)
+    assert found.value == macro_f1(said, true)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found == macro_f1_interval(said, true, seed=seed, draws=50)
+
+
+def test_more_examples_make_the_interval_of_macro_f1_narrower() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.integers(3, size=1000)
+    said = np.where(rng.random(1000) < 0.8, true, rng.integers(3, size=1000))
+    few, many = (macro_f1_interval(said[:n], true[:n], seed=0) for n in (40, 1000))
+    assert many.high - many.low < (few.high - few.low) / 2
+    with pytest.raises(ValueError, match="no examples"):
+        macro_f1_interval([], [], seed=0)

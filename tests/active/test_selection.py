@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from backend.active.head import LinearHead
-from backend.active.selection import STRATEGIES, Pool, choose, cluster, cluster_count
+from backend.active.selection import CLUSTERED, STRATEGIES, Pool, choose, cluster, cluster_count, surroundings
 from backend.active.uncertainty import margin
 
 
@@ -48,6 +48,19 @@ def test_clusters_are_made_where_the_caller_has_none(strategy: str) -> None:
     pool = make_pool(120, labelled=30)
     without = Pool(pool.features, pool.probs, pool.labelled_features, pool.labelled_classes)
     assert len(set(choose(strategy, without, 20, seed=0).tolist())) == 20
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_surroundings_count_the_cluster_and_its_labels(strategy: str) -> None:
+    pool = make_pool(120, labelled=30)
+    found = surroundings(strategy, pool, np.arange(120))
+    if strategy not in CLUSTERED:
+        assert found == [{}] * 120
+        return
+    by_cluster = {said["cluster"]: said for said in found}
+    assert sum(said["cluster_size"] for said in by_cluster.values()) == 120
+    assert sum(said["cluster_labelled"] for said in by_cluster.values()) == 30
+    assert surroundings(strategy, pool, np.arange(0)) == []
 
 
 def test_an_unknown_strategy_is_refused_with_the_known_ones() -> None:

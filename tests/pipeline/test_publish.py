@@ -197,4 +197,14 @@ def test_a_share_of_the_labels_is_audit_and_those_are_never_trained_on(parts, st
 
 def test_every_queued_task_says_why_it_is_there(parts, cold):
     for _, reason in records.published(parts.registry, KEY, "v0").values():
-        assert reason["measure"] == "audit" or {"measure", "value", "between"} <= set(reason)
+        assert reason["measure"] == "audit" or {"measure", "value", "between", "labelled_of_class"} <= set(reason)
+        assert reason["measure"] == "audit" or reason["cluster_size"] >= 1 > reason["cluster_labelled"]
+
+
+def test_the_reason_counts_the_labels_of_its_class_and_cluster(parts, studio, cold):
+    for task in range(1, 31):
+        answer(parts, studio, task)
+    publish.resort(parts, KEY)
+    reasons = [reason for _, reason in records.published(parts.registry, KEY, "v0").values()]
+    assert any(reason.get("cluster_labelled") for reason in reasons)
+    assert any(reason.get("labelled_of_class") for reason in reasons)

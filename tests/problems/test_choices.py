@@ -113,8 +113,14 @@ def test_right_is_any_of_the_tied_labels_and_never_no_answer() -> None:
 
 def test_a_reason_names_the_two_labels_in_question() -> None:
     said = Output(np.array([0.2, 0.35, 0.45], np.float32))
-    reason = json.loads(json.dumps(PROBLEM.reason(CONTROL, said, 0.9, pool_size=70)))
-    assert reason == {"measure": "margin", "value": 0.9, "pool": 70, "between": {"music": 0.45, "food": 0.35}}
+    reason = json.loads(json.dumps(PROBLEM.reason(CONTROL, said, 0.9, pool_size=70, labelled=[one_hot(2)])))
+    assert reason == {
+        "measure": "margin",
+        "value": 0.9,
+        "pool": 70,
+        "between": {"music": 0.45, "food": 0.35},
+        "labelled_of_class": 1,
+    }
     assert "between" not in PROBLEM.reason(CONTROL, Output(None, "no text"), 1.0, pool_size=3)
 
 

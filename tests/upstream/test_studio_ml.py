@@ -41,6 +41,7 @@ def server(tmp_path, data):
     port = free_port()
     environment = {
         **os.environ,
+        "SUGGEST_ABOVE": "0",
         "PYTHONPATH": f"{ROOT}{os.pathsep}{UPSTREAM}",
         "BASE_MODEL": str(save_tiny_bert(tmp_path / "model")),
         "DATA_DIR": str(data),

@@ -11,6 +11,7 @@ BLOCK = 20  # picks that cover clusters together
 CANDIDATES = 5 * BLOCK  # most uncertain items that a block is chosen from
 NEIGHBOURS = 20  # as in TypiClust
 REFERENCES = 512  # members of a cluster that typicality is measured against
+CLUSTERED = ("auto", "typiclust", "cluster-margin")  # strategies that look at clusters
 
 
 def cluster(features: Floats, k: int, seed: int) -> NDArray[np.int64]:
@@ -26,6 +27,22 @@ def cluster(features: Floats, k: int, seed: int) -> NDArray[np.int64]:
 def cluster_count(n: int) -> int:
     """How many clusters a pool of ``n`` is cut into: enough that one holds one matter, at most 100."""
     return int(np.clip(np.sqrt(n), 1, 100))
+
+
+def surroundings(strategy: str, pool: Pool, positions: Positions) -> list[dict[str, int]]:
+    """What else there is to say of each position: ``{"cluster", "cluster_size", "cluster_labelled"}``.
+
+    The numbers of its cluster, of its cluster's items in the pool and of the labelled items nearest to that cluster;
+    empty for a strategy that does not look at clusters, or where the pool came without them.
+    """
+    if strategy.partition("@")[0] not in CLUSTERED or pool.clusters is None or not len(positions):
+        return [{} for _ in positions]
+    sizes = np.bincount(pool.clusters)
+    labelled = _labelled_per_cluster(pool, directions(pool.features), pool.clusters)
+    return [
+        {"cluster": int(c), "cluster_size": int(sizes[c]), "cluster_labelled": int(labelled[c])}
+        for c in pool.clusters[positions]
+    ]
 
 
 def typiclust(pool: Pool, n: int, rng: np.random.Generator) -> Positions:

@@ -1,0 +1,103 @@
+"""How a new version stands beside its predecessors, written once into the version; and what follows from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.active.curve import Point, predicted_gain
+from backend.active.metrics import Interval
+from backend.active.stopping import advise, kappa
+from backend.pipeline.parts import Parts, main_control
+from backend.pipeline.pool import TaskTable
+from backend.problems.schema import Example, Output, Schema
+from backend.problems.validation import cross_validate
+from backend.problems.version import Version
+from backend.registry import versions as records
+from backend.registry.records import Project, VersionRow
+
+STOP_SET = 500  # tasks
+NEXT = 100  # labels that the gain is predicted for
+
+
+def evaluate(
+    parts: Parts, schema: Schema, train: Sequence[Example], table: TaskTable, version: Version, previous: Version | None
+) -> dict[str, Any]:
+    """``{"labels", "cross_validation": [{"labels", "accuracy", "n"}], "kappa", "uncertainty"}``.
+
+    ``kappa``: agreement with the ``previous`` version, None without one; ``uncertainty``: mean in [0, 1]; both on the
+    stop set, whose features the publication needs anyway.
+    """
+    control, problem = main_control(schema)
+    outputs = _judge(parts, version, table)
+    before = _judge(parts, previous, table) if previous is not None else None
+    frozen = parts.host.encoder()
+    texts = [e.text for e in train]
+    store = parts.features.of(frozen)
+    store.fill(frozen, texts)
+    targets = [e.targets[control.name] for e in train]
+    points = cross_validate(problem, control, store.get(texts), targets, seed=parts.settings.seed)
+    return {
+        "labels": len(train),
+        "cross_validation": [{"labels": p.labels, "accuracy": round(p.accuracy, 4), "n": p.n} for p in points],
+        "kappa": round(kappa(_classes(schema, before), _classes(schema, outputs)), 4) if before and outputs else None,
+        "uncertainty": round(float(np.mean(problem.uncertainty(outputs))), 4) if outputs else None,
+    }
+
+
+def stop_set(table: TaskTable) -> NDArray[np.int64]:
+    """Positions of the tasks on which versions are compared: the same ones for ever, and never trained on.
+
+    These are audit tasks, labelled or not; without an audit share any tasks.
+    """
+    rank = np.argsort(table.audit_rank, kind="stable")
+    audit = rank[table.audit[rank]]
+    return np.asarray((audit if len(audit) else rank)[:STOP_SET])
+
+
+def _judge(parts: Parts, version: Version, table: TaskTable) -> list[Output]:
+    control, _ = main_control(version.schema)
+    texts = [table.texts[at] for at in stop_set(table)]
+    store = parts.features.of(version.encoder)
+    store.fill(version.encoder, texts)
+    return version.outputs(store.get(texts))[control.name] if texts else []
+
+
+def _classes(schema: Schema, outputs: Sequence[Output]) -> list[int]:
+    _, problem = main_control(schema)
+    answers = [problem.answer(output) for output in outputs]
+    return [-1 if answer is None else problem.hard_class(answer) for answer in answers]
+
+
+def advice(parts: Parts, project: Project, labels: int, audit_labels: int, left: int) -> dict[str, Any]:
+    """``{"sentence", "action", "gain": {"labels", "value", "low", "high"}, "kappas", "uncertainty"}``.
+
+    The gain is drawn from the newest version's cross-validation and all versions' held-out accuracies; the share of
+    audit labels teaches nothing and is not counted.
+    """
+    rows = [] if project.schema is None else records.versions(parts.registry, project.key)
+    rows = [r for r in rows if project.schema is not None and r.schema_hash == project.schema.hash and r.location]
+    evaluated: list[Mapping[str, Any]] = [r.meta["evaluation"] for r in rows if r.meta.get("evaluation")]
+    gain = predicted_gain(_points(rows), labels - audit_labels, NEXT * (1 - parts.settings.audit_share))
+    kappas = [e["kappa"] for e in evaluated[-3:] if e["kappa"] is not None]
+    uncertainty = evaluated[-1]["uncertainty"] if evaluated else None
+    said = advise(gain, more=NEXT, kappas=kappas, uncertainty=uncertainty, trained=bool(rows), left=left)
+    numbers = {"gain": {"labels": NEXT, **interval_json(gain)}, "kappas": kappas, "uncertainty": uncertainty}
+    return {**asdict(said), **numbers}
+
+
+def _points(rows: Sequence[VersionRow]) -> list[Point]:
+    evaluated = [row.meta["evaluation"] for row in rows if row.meta.get("evaluation")]
+    points = [Point(**p) for p in evaluated[-1]["cross_validation"]] if evaluated else []
+    for row in rows:
+        trained = row.labels - row.audit["n"] if row.audit else 0
+        if row.audit and trained > 0:
+            points.append(Point(trained, row.audit["value"], row.audit["n"], audit=True))
+    return points
+
+
+def interval_json(interval: Interval) -> dict[str, float]:
+    """``{"value", "low", "high"}``, rounded."""
+    return {name: round(value, 4) for name, value in asdict(interval).items()}

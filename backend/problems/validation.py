@@ -1,0 +1,48 @@
+"""How good a head is after how many labels, by cross-validation: the points that a learning curve is drawn through.
+
+Run it on features of the *frozen* base model. A version's own features have seen the training labels: there every
+subset looks perfect and the curve flat. The linear head's level is lower than the adapted model's; its slope is honest.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from backend.active.curve import Point
+from backend.problems.base import Problem
+from backend.problems.schema import Control, Floats
+
+FOLDS = 5
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of what is left when one fold is held out
+MOST = 600  # examples; more say little about the slope and cost seconds
+
+
+def cross_validate(
+    problem: Problem, control: Control, features: Floats, targets: Sequence[Floats], *, seed: int
+) -> list[Point]:
+    """Accuracy after growing numbers of labels, ascending; every size answers the same held-out examples.
+
+    ``features`` (N, D) and N ``targets``. Empty where the examples are too few or too alike for it.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(targets))[:MOST]
+    if len(chosen) < 2 * FOLDS:
+        return []
+    folds = np.arange(len(chosen)) % FOLDS
+    points = []
+    for share in SHARES:
+        right, asked, sizes = 0, 0, []
+        for fold in range(FOLDS):
+            rest, held_out = chosen[folds != fold], chosen[folds == fold]
+            subset = rest[: max(2, round(share * len(rest)))]
+            taught = [targets[at] for at in subset]
+            if not problem.can_fit(control, taught):
+                continue
+            head = problem.fit_head(control, features[subset], taught, seed=seed)
+            outputs = problem.outputs(head, features[held_out])
+            right += sum(problem.correct(o, targets[at]) for o, at in zip(outputs, held_out, strict=True))
+            asked += len(held_out)
+            sizes.append(len(subset))
+        if asked:
+            points.append(Point(labels=float(np.mean(sizes)), accuracy=right / asked, n=asked))
+    return points

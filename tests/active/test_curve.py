@@ -1,0 +1,65 @@
+"""The predicted gain: a known curve is found, ranges hold, and less certainty is a wider interval."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.active.curve import Point, predicted_gain
+
+points = st.lists(st.builds(Point, st.floats(1, 1e4), st.floats(0, 1), st.integers(1, 5000), st.booleans()), max_size=8)
+
+
+@given(points, st.floats(0, 1e5), st.floats(0, 1e4))
+def test_a_gain_is_never_negative_and_lies_in_its_interval(points: list[Point], labels: float, more: float) -> None:
+    found = predicted_gain(points, labels, more)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+@given(points, st.floats(0, 1e4))
+def test_more_labels_never_add_less(points: list[Point], labels: float) -> None:
+    gains = [predicted_gain(points, labels, more).value for more in (0, 10, 100, 1000)]
+    assert gains[0] == 0
+    assert all(b >= a - 1e-9 for a, b in itertools.pairwise(gains))
+
+
+@pytest.mark.parametrize("ceiling", [0.95, 0.8])
+@pytest.mark.parametrize("drop", [0.05, 0.2])
+@pytest.mark.parametrize("exponent", [0.4, 0.7, 1.0])
+def test_a_known_curve_is_found(ceiling: float, drop: float, exponent: float) -> None:
+    def curve(n: float) -> float:
+        return ceiling - drop * (n / 50) ** -exponent
+
+    measured = [Point(n, curve(n), 5000) for n in (25, 50, 75, 100)]
+    real = curve(200) - curve(100)
+    found = predicted_gain(measured, 100, 100)
+    assert found.value == pytest.approx(real, abs=0.01)
+    assert found.low <= real <= found.high
+
+
+def test_the_order_of_points_and_a_common_distance_of_the_audited_model_make_no_difference() -> None:
+    measured = [Point(n, a, 1000) for n, a in ((25, 0.6), (50, 0.7), (100, 0.77))]
+    audits = [Point(n, a + 0.1, 1000, audit=True) for n, a in ((50, 0.7), (100, 0.77))]
+    found = predicted_gain(measured, 100, 100)
+    turned = predicted_gain(measured[::-1], 100, 100)
+    assert (found.value, found.low, found.high) == pytest.approx((turned.value, turned.low, turned.high))
+    assert predicted_gain(measured + audits, 100, 100).value == pytest.approx(found.value, abs=0.005)
+
+
+def test_few_examples_leave_a_wide_interval_and_a_flat_curve_has_little_to_give() -> None:
+    few, many = (
+        predicted_gain([Point(k, a, n) for k, a in ((25, 0.6), (50, 0.7), (100, 0.77))], 100, 100) for n in (20, 2000)
+    )
+    assert few.high - few.low > many.high - many.low
+    flat = predicted_gain([Point(k, 0.9, 500) for k in (50, 100, 200, 400)], 500, 100)
+    assert flat.value < 0.005
+    assert predicted_gain([], 50, 100).value > predicted_gain([], 500, 100).value
+
+
+def test_what_cannot_be_is_refused() -> None:
+    for bad in ((0, 0.5, 5), (5, 1.5, 5), (5, 0.5, 0)):
+        with pytest.raises(ValueError, match="expected"):
+            Point(*bad)
+    with pytest.raises(ValueError, match="expected"):
+        predicted_gain([], -1, 100)

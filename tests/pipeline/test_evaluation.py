@@ -1,0 +1,126 @@
+"""A version's evaluation, and advice from the first version on, whatever was labelled."""
+
+import numpy as np
+import pytest
+
+from backend.pipeline import mirror, retrain
+from backend.pipeline.evaluation import evaluate, stop_set
+from backend.pipeline.pool import read_labels
+from backend.pipeline.status import status
+from backend.problems.schema import Output
+from backend.problems.version import cold_version
+from backend.registry import versions as records
+from tests.fakes import KEY, WordEncoder, text_of
+
+
+@pytest.fixture
+def project(parts):
+    mirror.reconcile(parts, KEY)
+    retrain.cold_start(parts, parts.registry.must_project(KEY))
+    return parts.registry.must_project(KEY)
+
+
+def label(parts, studio, n):
+    for task in range(1, n + 1):
+        studio.annotate(task, text_of(task)[1])
+    mirror.reconcile(parts, KEY)
+
+
+def evaluation(parts, project, base="words-1"):
+    table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
+    train, _ = retrain.split(table, read_labels(parts.registry, project))
+    old, new = (cold_version(WordEncoder(base_id), project.asks()) for base_id in ("words-1", base))
+    return evaluate(parts, project.asks(), train, table, new, old)
+
+
+def version(parts, project, name, labels, measured):
+    records.add_version(
+        parts.registry,
+        KEY,
+        schema_hash=project.asks().hash,
+        snapshot=name,
+        seen=1,
+        labels=labels,
+        location=name,
+        audit={"n": 8, "correct": 6, "value": 0.75, "low": 0.4, "high": 0.93},
+        meta={"evaluation": measured},
+        verdict="ready",
+    )
+
+
+def test_the_stop_set_is_never_trained_on_and_stays_when_tasks_come(parts, studio, project):
+    table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
+    before = set(table.ids[stop_set(table)])
+    assert table.audit[stop_set(table)].all()
+    studio.tasks[900] = {"text": "a late one"}
+    mirror.reconcile(parts, KEY)
+    later = parts.pools.table(parts.registry, parts.registry.must_project(KEY), parts.settings.audit_share)
+    assert before <= set(later.ids[stop_set(later)])
+    assert len(stop_set(parts.pools.table(parts.registry, project, 0.0))) > 0  # without an audit share too
+
+
+def test_a_version_agrees_with_itself_and_less_with_another(parts, studio, project):
+    label(parts, studio, 40)
+    same, other = evaluation(parts, project), evaluation(parts, project, "words-2")
+    assert same["kappa"] == 1
+    assert other["kappa"] < 1
+    assert 0 <= same["uncertainty"] <= 1
+    sizes = [p["labels"] for p in same["cross_validation"]]
+    assert sizes == sorted(sizes)
+    assert len(sizes) >= 3
+
+
+def test_held_out_tasks_give_accuracy_and_macro_f1_with_intervals(parts, studio, project):
+    label(parts, studio, 60)
+    table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
+    _, held_out = retrain.split(table, read_labels(parts.registry, project))
+    outputs = [Output(e.targets["topic"]) for e in held_out]
+    found = retrain.audit_result(project.asks(), held_out, outputs, 0)
+    assert found["value"] == found["macro_f1"]["value"] == 1
+    outputs[0] = Output(np.roll(outputs[0].probs, 1))
+    found = retrain.audit_result(project.asks(), held_out, outputs, 0)
+    assert found["correct"] == len(held_out) - 1
+    for measured in (found, found["macro_f1"]):
+        assert 0 <= measured["low"] <= measured["value"] < 1
+    assert retrain.audit_result(project.asks(), [], [], 0) is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_there_is_a_sentence_from_the_cold_version_on_and_without_audit_labels(parts, studio, project, share):
+    parts.settings = parts.settings.model_copy(update={"audit_share": share})
+    said = status(parts, project)["advice"]
+    assert said["sentence"].startswith("Keep labelling")
+    label(parts, studio, 40)
+    version(parts, project, "one", 40, evaluation(parts, project))
+    state = status(parts, parts.registry.must_project(KEY))
+    said = state["advice"]
+    assert said["sentence"].endswith(".")
+    assert said["kappas"] == [1]
+    assert 0 <= said["gain"]["low"] <= said["gain"]["value"] <= said["gain"]["high"] <= 1
+    assert state["versions"][-1]["evaluation"]["labels"] > 0
+    version(parts, project, "two", 40, {**evaluation(parts, project), "cross_validation": []})  # too few for it
+    assert status(parts, parts.registry.must_project(KEY))["advice"]["sentence"]
+
+
+def test_with_nothing_left_to_label_it_says_stop(parts, studio, project):
+    label(parts, studio, len(studio.tasks))
+    assert status(parts, project)["advice"]["action"] == "stop"
+
+
+def test_a_registered_version_carries_its_evaluation(parts, studio, project, monkeypatch, tmp_path):
+    label(parts, studio, 60)
+    monkeypatch.setattr(
+        retrain, "load_version", lambda folder, _: cold_version(WordEncoder(folder.name), project.asks())
+    )
+    snapshot = retrain.take_snapshot(parts, KEY)
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    (folder / "version.json").write_text('{"kind": "lora"}')
+    location = f"{KEY}/{snapshot['hash']}"
+    parts.storage.put(folder, location)
+    registered = retrain.register(parts, KEY, snapshot, location)
+    row = records.version(parts.registry, KEY, registered["version"])
+    assert row.meta["evaluation"]["kappa"] is not None
+    assert len(row.meta["evaluation"]["cross_validation"]) >= 3
+    assert {"value", "low", "high"} <= set(row.audit["macro_f1"])
+    assert retrain.register(parts, KEY, snapshot, location)["version"] == row.name

@@ -1,0 +1,83 @@
+"""A suggestion is shown where it helps, and what annotators did with it is counted."""
+
+import pytest
+
+from backend.pipeline import mirror, publish, retrain
+from backend.pipeline.encode import encode_pool
+from backend.pipeline.predict import predict
+from backend.pipeline.status import status
+from backend.pipeline.suggestions import show_above
+from tests.fakes import KEY, LABELS, text_of
+
+
+def published(parts, above):
+    """The project with its cold version published."""
+    parts.settings = parts.settings.model_copy(update={"suggest_above": above})
+    mirror.reconcile(parts, KEY)
+    version = retrain.cold_start(parts, parts.registry.must_project(KEY)).name
+    encode_pool(parts, KEY, version, lambda *_: None)
+    publish.plan(parts, KEY, version, "v0")
+    publish.push(parts, KEY, version, "v0")
+    publish.switch(parts, KEY, version, "v0", "test")
+    return parts.registry.must_project(KEY)
+
+
+def suggested(row):
+    return row["result"][0]["value"]["choices"][0] if row["result"] else None
+
+
+def answer(parts, studio, task, label):
+    given = studio.annotate(task, label)
+    parts.registry.add_event(KEY, "ANNOTATION_CREATED", {"annotations": [given], "tasks": []})
+    mirror.apply_events(parts, KEY)
+
+
+@pytest.mark.parametrize("above", [0.0, 0.5, 1.0])
+def test_a_suggestion_below_the_threshold_is_blank_and_keeps_its_place(parts, studio, above):
+    project = published(parts, above)
+    assert show_above(parts, project) == pytest.approx(above)
+    shown = [row for row in studio.rows.values() if row["result"]]
+    assert all(row["result"][0]["score"] > above for row in shown)
+    assert len(shown) == len(studio.rows) if above == 0 else len(shown) < len(studio.rows)
+    assert len(studio.served()) == parts.settings.window
+
+
+def test_what_is_predicted_on_request_is_blank_too_unless_all_is_asked_for(parts, studio):
+    project = published(parts, 1.0)
+    tasks = [(number, {"text": text_of(number)[0]}) for number in (1, 2)]
+    assert not any(p["result"] for p in predict(parts, project, project.asks(), tasks))
+    assert all(p["result"] for p in predict(parts, project, project.asks(), tasks, above=0.0))
+
+
+def test_kept_changed_and_blank_are_counted_by_version(parts, studio):
+    project = published(parts, 0.0)
+    first, second, third = list(studio.rows.values())[:3]
+    third["result"] = []
+    answer(parts, studio, first["task"], suggested(first))
+    answer(parts, studio, second["task"], next(x for x in LABELS if x != suggested(second)))
+    answer(parts, studio, third["task"], "food")
+    answer(parts, studio, list(studio.rows.values())[3]["task"], None)  # a skip says nothing
+    said = status(parts, project)["suggestions"]
+    counts = {"kept": 1, "changed": 1, "blank": 1, "corrections_per_task": 0.3333}
+    assert {k: said[k] for k in counts} == counts
+    assert said["versions"] == [{"name": "v0", **counts}]
+
+
+@pytest.mark.parametrize(("right", "rises"), [(True, False), (False, True)])
+def test_corrections_raise_the_threshold_and_kept_suggestions_lower_it(parts, studio, right, rises):
+    project = published(parts, 0.0)
+    rows = list(studio.rows.values())
+    parts.settings = parts.settings.model_copy(update={"suggest_above": 0.5})
+    for row in rows:
+        row["result"][0]["score"] = 0.5
+        said = suggested(row)
+        answer(parts, studio, row["task"], said if right else next(x for x in LABELS if x != said))
+    assert (show_above(parts, project, fresh=True) > 0.5) == rises
+    assert show_above(parts, project) == show_above(parts, project, fresh=True)
+
+
+def test_without_an_answer_there_is_nothing_to_count(parts, studio):
+    project = published(parts, 0.5)
+    said = status(parts, project)["suggestions"]
+    assert (said["kept"], said["changed"], said["blank"], said["corrections_per_task"]) == (0, 0, 0, None)
+    assert said["show_above"] == 0.5
