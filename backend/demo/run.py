@@ -54,7 +54,7 @@ def run_demo(
                     summary = _run_headless(stage, items, config, held_back, annotators, labels, wait)
                     summary = {"seed": seed, **summary}
                     _finish(summary, json_file)
-                    return 0 if summary["training_failure"] is None else 1
+                    return 1 if summary["failed_trainings"] else 0
                 return _run_interactive(stage, f"Demo: {data.stem if data else 'BBC News'}", items, config)
         except KeyboardInterrupt:
             _say("\nStopped.")
@@ -228,6 +228,7 @@ def _summary(curve: Curve, team: Team, last: Status, n: int, annotators: int, se
         },
         "latency_ms": {**client, "resort": last["latency_ms"].get("refresh"), **last["latency_ms"]},
         "failed_calls": work.errors,
+        "failed_trainings": last["failed_trainings"],
         "training_failure": training["message"] if training["state"] == "failed" else None,
         "seconds": round(seconds, 1),
     }
@@ -250,8 +251,9 @@ def _finish(summary: dict[str, Any], json_file: Path | None) -> None:
     for name, value in summary["latency_ms"].items():
         if value:
             _say(f"{name:<17} p50 {value['p50']:.0f} ms, p95 {value['p95']:.0f} ms, max {value['max']:.0f} ms")
-    if summary["training_failure"]:
-        _say(f"training failed   {summary['training_failure']}")
+    if summary["failed_trainings"]:
+        reason = summary["training_failure"] or "the server's log says why"
+        _say(f"trainings failed  {summary['failed_trainings']}: {reason}")
     _say(f"time              {summary['seconds']:.0f} s")
 
 

@@ -121,12 +121,17 @@ def publish_version(key: str, version: str, reason: str) -> None:
 def tidy(key: str) -> None:
     """Delete what former versions left, slowly."""
     _step("clean up", lambda: publish.clean_up(parts(), key))
-    _step("forget features", lambda: forget_features(parts()))
 
 
 def _publish(key: str, version: str, reason: str) -> None:
+    """Publish in the project's turn, then drop the features of versions that were replaced.
+
+    Not in ``tidy``, which may run while the next version's features are computed: here this worker's only workflow of
+    the ``train`` queue is the caller.
+    """
     workflow_id = f"publish-{DBOS.workflow_id}"
     _enqueue("queue", publish_version, workflow_id, key, version, reason).get_result(polling_interval_sec=POLL_S)
+    _step("forget features", lambda: forget_features(parts()))
 
 
 # ------------------------------------------------------------------------------------------------------------ steps

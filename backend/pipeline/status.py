@@ -48,6 +48,7 @@ def status(parts: Parts, project: Project) -> dict[str, Any]:
         "active_version": active.version if active else None,
         "published": published,
         "training": training,
+        "failed_trainings": records.failed_jobs(registry, project.key),
         "idle": settled,
         "versions": [_version(v, active.version if active else None) for v in rows],
         "latency_ms": latencies(records.timings(registry, project.key)),

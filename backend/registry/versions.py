@@ -181,6 +181,12 @@ def active_jobs(registry: Registry, key: str | None = None) -> list[Job]:
 
 
 # ----------------------------------------------------------------------------------------------------------- timings
+def failed_jobs(registry: Registry, key: str) -> int:
+    """How many jobs of a project have failed."""
+    row = registry.row("SELECT COUNT(*) AS n FROM jobs WHERE project = :key AND state = 'failed'", key=key)
+    return int(row["n"]) if row else 0
+
+
 def add_timing(registry: Registry, key: str, name: str, seconds: float, keep: int = 500) -> None:
     """Note how long something took; the newest ``keep`` are kept."""
     with registry.engine.begin() as db:
