@@ -129,7 +129,7 @@ def test_typiclust_prefers_the_middle_of_a_cluster_to_its_rim() -> None:
 def test_auto_is_representative_first_and_uncertain_later() -> None:
     few, many = make_pool(200, labelled=5), make_pool(200, labelled=30)
     assert choose("auto", few, 50, seed=0).tolist() == choose("typiclust", few, 50, seed=0).tolist()
-    assert choose("auto", many, 50, seed=0).tolist() == choose("cluster-margin", many, 50, seed=0).tolist()
+    assert choose("auto", many, 50, seed=0).tolist() == choose("herding", many, 50, seed=0).tolist()
 
 
 def test_random_is_uniform() -> None:

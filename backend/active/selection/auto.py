@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from backend.active.selection.clusters import cluster_margin, typiclust
+from backend.active.selection.clusters import typiclust
+from backend.active.selection.coverage import COVERAGE
 from backend.active.selection.pool import Pool, Positions
 
 REPRESENTATIVE_PER_CLASS = 3
-RULES = {"typiclust": typiclust, "cluster-margin": cluster_margin}
+REPRESENTATIVE_AT_MOST = 60  # labels; with a hundred classes uncertainty is worth something before each has three
+RULES = {"typiclust": typiclust, "herding": COVERAGE["herding"]}
 
 
 def rule(pool: Pool) -> str:
@@ -14,8 +16,8 @@ def rule(pool: Pool) -> str:
 
     A model of a handful of labels is sure of nonsense, so its uncertainty is worth little (Hacohen et al. 2022).
     """
-    few = REPRESENTATIVE_PER_CLASS * pool.probs.shape[1]
-    return "typiclust" if len(pool.labelled_classes) < few else "cluster-margin"
+    few = min(REPRESENTATIVE_PER_CLASS * pool.probs.shape[1], REPRESENTATIVE_AT_MOST)
+    return "typiclust" if len(pool.labelled_classes) < few else "herding"
 
 
 def auto(pool: Pool, n: int, rng: np.random.Generator) -> Positions:

@@ -46,7 +46,7 @@ def _query(kind: Any, pool: Pool, seed: int) -> Positions:
 
     k = pool.probs.shape[1]
     regression = LogisticRegression(max_iter=300)  # type: ignore[no-untyped-call]
-    model = SklearnClassifier(regression, classes=list(range(k)), random_state=seed)
+    model = SklearnClassifier(regression, classes=list(range(k)), random_state=seed)  # type: ignore[no-untyped-call]
     offered: dict[str, Any] = {"random_state": seed, "missing_label": np.nan, "classes": list(range(k))}
     offered |= {"clf": model, "discriminator": model, "estimator": model, "fit_clf": True}
     offered |= {"ensemble": _ensemble(regression, k, seed), "fit_ensemble": True}
@@ -68,7 +68,7 @@ def _ensemble(regression: Any, k: int, seed: int) -> Any:
     from sklearn.ensemble import BaggingClassifier
 
     votes = BaggingClassifier(regression, random_state=seed)  # type: ignore[no-untyped-call]
-    return SklearnClassifier(votes, classes=list(range(k)), random_state=seed)
+    return SklearnClassifier(votes, classes=list(range(k)), random_state=seed)  # type: ignore[no-untyped-call]
 
 
 def _accepted(function: Any, offered: dict[str, Any]) -> dict[str, Any]:
