@@ -6,21 +6,26 @@ that was interrupted is read back and goes on with the next round.
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from backend.active.curve import Point, predicted_gain
 from backend.pipeline.decide import Field, Policy, decide, fresh_head
+from backend.problems.base import problem_for
 from backend.problems.schema import Floats
+from backend.problems.validation import cross_validate
 from backend.serving.features import FeatureStore
 from backend.simulate import measure
 from backend.simulate.learner import Learner, learner_of, targets_of
 from backend.simulate.plan import FULL, RANDOM, SEED_STEP, Data, Plan, strategy_of
 
 Row = dict[str, Any]
+GAIN_AT = (50, 100, 128, 200)  # labels at which the next 100 are predicted, where these are rounds
+NEXT = 100
 FULL_PASSES = 2  # times that each example is seen in the training on all data, at least
 
 
@@ -34,11 +39,14 @@ class Run:
         self._strategy, self._seed, self._path = strategy_of(strategy), seed, path
         self._audit, self._audit_rank = data.audit(seed, plan.audit_share)
         self._labelled: list[int] = []
+        self._audits: list[Point] = []
 
     def go(self) -> None:
         """All rounds that are not on file yet."""
         done = read_rows(self._path)
-        self._labelled = [p for row in done for p in row["picks"]]
+        for row in done:
+            self._labelled += row["picks"]
+            self._note_audit(row["audit"])
         if done:
             self._learn() if self._plan.adapter == "none" else self._learner.restore()
         for labels in self._plan.rounds[len(done) :]:
@@ -83,11 +91,29 @@ class Run:
     def _measured(self) -> Row:
         learner, data = self._learner, self._data
         held_out = [p for p in self._labelled if self._audit[p]]
+        audit = measure.audit(learner.head.probs(learner.features_of(held_out)), data.classes[held_out])
+        self._note_audit(audit)
         return {
             **measure.quality(learner.head.probs(learner.test_features), data.test_classes),
-            "audit": measure.audit(learner.head.probs(learner.features_of(held_out)), data.classes[held_out]),
+            "audit": audit,
+            "predicted_gain": self._predicted_gain() if len(self._labelled) in GAIN_AT else None,
             "coverage": measure.coverage(self._base, self._labelled, data.classes),
         }
+
+    def _note_audit(self, audit: Mapping[str, Any] | None) -> None:
+        if audit and len(self._labelled) > audit["n"]:
+            self._audits.append(Point(len(self._labelled) - audit["n"], audit["value"], audit["n"], audit=True))
+
+    def _predicted_gain(self) -> dict[str, float]:
+        """What a project would be told of the accuracy that the next labels add."""
+        (control,) = self._data.schema.controls
+        trained = [p for p in self._labelled if not self._audit[p]]
+        targets = targets_of(self._data, trained)
+        points = cross_validate(
+            problem_for(control), control, self._base[trained], [targets[p] for p in trained], seed=self._seed
+        )
+        more = NEXT * (1 - self._plan.audit_share)
+        return asdict(predicted_gain([*points, *self._audits], len(trained), more))
 
 
 def run_full(plan: Plan, data: Data, learner: Learner, path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.simulate.loop import NEXT
 from backend.simulate.plan import FULL, RANDOM, Data, Plan
 
 Rows = Sequence[Mapping[str, Any]]
@@ -102,6 +103,7 @@ def _strategy(
             for key in ("classes", "similarity", "least_similarity")
         },
         "audit_interval_holds": _audit_holds(runs),
+        "predicted_gain": _gains(plan, runs),
         "seconds_per_round": {
             part: float(np.mean([row["seconds"][part] for run in runs for row in run]))
             for part in ("choose", "learn", "measure")
@@ -122,6 +124,19 @@ def _audit_holds(runs: Sequence[Rows]) -> float | None:
         row["audit"]["low"] <= row["accuracy"] <= row["audit"]["high"] for run in runs for row in run if row["audit"]
     ]
     return float(np.mean(held)) if held else None
+
+
+def _gains(plan: Plan, runs: Sequence[Rows]) -> list[dict[str, Any]]:
+    """Each prediction of what the next 100 labels add, beside what they added where a later round tells."""
+    found = []
+    for seed, run in enumerate(runs):
+        labels, accuracy = np.array(plan.rounds, float), np.array([row["accuracy"] for row in run])
+        for row in run:
+            then = row["labels"] + NEXT
+            if row.get("predicted_gain") and then <= labels[-1]:
+                real = float(np.interp(then, labels, accuracy[: len(labels)])) - row["accuracy"]
+                found.append({"seed": seed, "labels": row["labels"], **row["predicted_gain"], "real": real})
+    return found
 
 
 def _against(

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from backend.errors import UserError
-from backend.simulate import loop, run
+from backend.simulate import loop, run, summary
 from backend.simulate.plan import numbers, plan_of, read_data
 from tests.models.tiny import save_tiny_bert
 
@@ -53,6 +53,17 @@ def test_results_name_every_strategy_and_each_seed(settings, files, tmp_path):
     for name in ("curves.png", "report.html", "table.md"):
         assert (tmp_path / "out" / name).stat().st_size > 100
     assert "cdn" not in (tmp_path / "out" / "report.html").read_text()[:2000]
+
+
+def test_what_was_predicted_stands_beside_what_came(settings, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "GAIN_AT", (20, 30))
+    monkeypatch.setattr(summary, "NEXT", 20)
+    found = simulate(settings, files, tmp_path / "out")["strategies"]["default"]
+    assert [(g["seed"], g["labels"]) for g in found["predicted_gain"]] == [(0, 20), (1, 20)]  # 50 labels were not given
+    for gain in found["predicted_gain"]:
+        assert 0 <= gain["low"] <= gain["value"] <= gain["high"] <= 1
+        accuracy = [found["accuracy"][n]["seeds"][gain["seed"]] for n in ("20", "40")]
+        assert gain["real"] == pytest.approx(accuracy[1] - accuracy[0])
 
 
 @pytest.mark.parametrize("adapter", ["none", "lora"])
