@@ -14,6 +14,9 @@ from backend.problems.schema import Control, Example, Floats, Output
 if TYPE_CHECKING:
     from torch import Tensor
 
+# What is known of a trained adapter's temperature before anything is held out: on TREC's unlabelled pool the best one
+# of eight versions lay between 0.89 and 1.13, while one fitted to 30 held-out answers wandered from 0.73 to 1.36.
+TRAINED_PRIOR = 20.0
 ZERO_SHOT_SCALE = 10.0  # cosines differ by tenths; this makes them a preference, not a certainty
 
 
@@ -78,7 +81,8 @@ class SingleChoice:
         return np.where(clear, targets.argmax(axis=1), -1).astype(np.int64)
 
     def calibrated(self, head: LinearHead, features: Floats, targets: Floats) -> LinearHead:
-        return LinearHead(head.weight, head.bias, fit_temperature(head.logits(features), targets))
+        temperature = fit_temperature(head.logits(features), targets, prior_weight=TRAINED_PRIOR)
+        return LinearHead(head.weight, head.bias, temperature)
 
     def outputs(self, head: LinearHead, features: Floats) -> list[Output]:
         return [Output(probs) for probs in head.probs(features)]
