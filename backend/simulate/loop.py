@@ -40,6 +40,7 @@ class Run:
         self._audit, self._audit_rank = data.audit(seed, plan.audit_share)
         self._labelled: list[int] = []
         self._audits: list[Point] = []
+        self._learned = 0  # labels that the learner's version knows
 
     def go(self) -> None:
         """All rounds that are not on file yet."""
@@ -72,7 +73,8 @@ class Run:
         own = self._learner.head
         field = self._field()
         policy = Policy(self._strategy, self._plan.audit_share, self._seed * SEED_STEP)
-        head = own if self._strategy == RANDOM else fresh_head(control, field, own, self._seed)
+        known = self._plan.adapter == "none" and self._learned == len(self._labelled)
+        head = own if known or self._strategy == RANDOM else fresh_head(control, field, own, self._seed)
         self._labelled += [c.position for c in decide(control, field, head, n, policy, judge=own)]
 
     def _field(self) -> Field:
@@ -87,6 +89,7 @@ class Run:
     def _learn(self) -> None:
         held_out = [p for p in self._labelled if self._audit[p]]
         self._learner.learn([p for p in self._labelled if not self._audit[p]], held_out)
+        self._learned = len(self._labelled)
 
     def _measured(self) -> Row:
         learner, data = self._learner, self._data
