@@ -1,12 +1,13 @@
 """``ls-active simulate``: all runs of a plan, several side by side, and the report."""
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from threadpoolctl import threadpool_limits
 
 from backend.serving.features import FeatureStore, FeatureStores
 from backend.simulate.loop import execute, path_of, read_rows
@@ -78,7 +79,7 @@ def _run_all(plan: Plan, data: Data, todo: Sequence[Unit], units: Sequence[Unit]
 def _executor(jobs: int) -> Executor:
     """Processes side by side; a single run at a time needs none."""
     if jobs == 1:
-        return ThreadPoolExecutor(1)
+        return ThreadPoolExecutor(1, initializer=_one_thread)
     return ProcessPoolExecutor(jobs, get_context("spawn"), _one_thread)
 
 
@@ -91,7 +92,8 @@ def _raise_first(done: set[Future[None]], waiting: set[Future[None]]) -> None:
 
 
 def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    """For this process: small matrices only, with which more threads wait for each other longer than they compute."""
+    threadpool_limits(1)  # type: ignore[no-untyped-call]
 
 
 def _unit(plan: Plan, data: Data, unit: Unit, out: Path) -> None:
