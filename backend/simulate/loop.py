@@ -26,6 +26,7 @@ from backend.simulate.plan import FULL, RANDOM, SEED_STEP, Data, Plan, strategy_
 Row = dict[str, Any]
 GAIN_AT = (50, 100, 128, 200)  # labels at which the next 100 are predicted, where these are rounds
 NEXT = 100
+REST = 1000  # tasks without a label that a version is measured on
 FULL_PASSES = 2  # times that each example is seen in the training on all data, at least
 
 
@@ -99,9 +100,22 @@ class Run:
         return {
             **measure.quality(learner.head.probs(learner.test_features), data.test_classes),
             "audit": audit,
+            "rest": self._rest(),
             "predicted_gain": self._predicted_gain() if len(self._labelled) in GAIN_AT else None,
             "coverage": measure.coverage(self._base, self._labelled, data.classes),
         }
+
+    def _rest(self) -> float | None:
+        """Accuracy on a sample of the tasks that have no label yet; None where there is none.
+
+        A test file may have another mixture of classes than the pool; what a team would not have to label has not.
+        """
+        order = np.random.default_rng(self._seed).permutation(len(self._data.texts))
+        rest = order[~np.isin(order, self._labelled)][:REST]
+        if not len(rest):
+            return None
+        said = self._learner.head.probs(self._learner.features_of(rest.tolist())).argmax(axis=1)
+        return float((said == self._data.classes[rest]).mean())
 
     def _note_audit(self, audit: Mapping[str, Any] | None) -> None:
         if audit and len(self._labelled) > audit["n"]:

@@ -102,6 +102,7 @@ def _strategy(
             key: float(np.mean([run[-1]["coverage"][key] for run in runs]))
             for key in ("classes", "similarity", "least_similarity")
         },
+        "rest": _by_round(plan, runs, "rest"),
         "audit_interval_holds": _audit_holds(runs),
         "predicted_gain": _gains(plan, runs),
         "seconds_per_round": {
@@ -116,6 +117,15 @@ def _by_labels(plan: Plan, values: NDArray[np.float64]) -> dict[str, Any]:
         str(labels): {"mean": float(values[:, at].mean()), "seeds": values[:, at].tolist()}
         for at, labels in enumerate(plan.rounds)
     }
+
+
+def _by_round(plan: Plan, runs: Sequence[Rows], key: str) -> dict[str, float | None]:
+    """Labels -> mean over the seeds that have this measure; None where none has."""
+    found = {}
+    for at, labels in enumerate(plan.rounds):
+        values = [run[at][key] for run in runs if run[at].get(key) is not None]
+        found[str(labels)] = float(np.mean(values)) if values else None
+    return found
 
 
 def _audit_holds(runs: Sequence[Rows]) -> float | None:

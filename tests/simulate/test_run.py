@@ -48,6 +48,7 @@ def test_results_name_every_strategy_and_each_seed(settings, files, tmp_path):
         assert len(found["macro_f1"]["40"]["seeds"]) == len(found["aulc"]["seeds"]) == 2
         assert set(found["labels_to"]) == {"90%", "95%", "99%"}
         assert 0 <= found["ece"]["40"]["mean"] <= 1
+        assert 0 <= found["rest"]["40"] <= 1
     assert results["full"]["labels"] == 80
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
     for name in ("curves.png", "report.html", "table.md"):
