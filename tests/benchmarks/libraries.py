@@ -7,7 +7,7 @@ fitted and tested. Only the choice of the ten differs, and it is left to the lib
 defaults, defects included: that is what their users get. Finished runs are kept in ``--out`` and not repeated.
 
 ``FILE.npz``: ``train`` (N, D) and ``test`` (M, D) float32, ``y`` (N,) and ``yt`` (M,) class numbers, in ``yt`` -1 for a
-label that ``y`` does not know, ``labels`` (K,) names. The libraries want an environment of their own, where numpy and
+label that ``y`` does not know, ``labels`` (K,) names; ``tests.benchmarks.features`` makes it. The libraries want an environment of their own, where numpy and
 scikit-learn are all that the rest of this script needs. One thread (OMP_NUM_THREADS=1) makes the seconds comparable.
 ``python -m tests.benchmarks.libraries`` fails there: small-text installs a package ``tests`` that hides this one.
 
