@@ -7,9 +7,10 @@ fitted and tested. Only the choice of the ten differs, and it is left to the lib
 defaults, defects included: that is what their users get. Finished runs are kept in ``--out`` and not repeated.
 
 ``FILE.npz``: ``train`` (N, D) and ``test`` (M, D) float32, ``y`` (N,) and ``yt`` (M,) class numbers, in ``yt`` -1 for a
-label that ``y`` does not know, ``labels`` (K,) names; ``tests.benchmarks.features`` makes it. The libraries want an environment of their own, where numpy and
-scikit-learn are all that the rest of this script needs. One thread (OMP_NUM_THREADS=1) makes the seconds comparable.
-``python -m tests.benchmarks.libraries`` fails there: small-text installs a package ``tests`` that hides this one.
+label that ``y`` does not know, ``labels`` (K,) names; ``tests.benchmarks.features`` makes it. The libraries want an
+environment of their own, where numpy and scikit-learn are all that the rest of this script needs. One thread
+(OMP_NUM_THREADS=1) makes the seconds comparable. ``python -m tests.benchmarks.libraries`` fails there: small-text
+installs a package ``tests`` that hides this one.
 
     python -m venv libs && libs/bin/pip install small-text==1.4.1 scikit-activeml==1.0.1
 """
@@ -33,7 +34,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from backend.active.head import Floats, LinearHead, fit_linear_head
 from backend.active.metrics import macro_f1
-from backend.active.selection import Pool, Positions, choose, cluster, cluster_count
+from backend.active.selection import Pool, choose, cluster, cluster_count
+from backend.active.selection.pool import Positions
 
 START = 20  # labels before the first choice
 BATCH = 10
