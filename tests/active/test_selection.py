@@ -161,8 +161,9 @@ def test_ten_thousand_tasks_cost_a_fraction_of_a_second(strategy: str) -> None:
         [" ".join(map(str, words)) for words in rng.integers(0, 2_000, (10_000, 12))],
     )  # fmt: skip
     start = time.process_time()
-    choose(strategy, pool, 200, seed=0)
-    assert time.process_time() - start < 4.0  # 0.1 to 1 on an idle core
+    choose(strategy, pool, 500, seed=0)
+    # at most 0.6 on an idle core; k-center, which nobody should choose, takes 1.4
+    assert time.process_time() - start < (5.0 if strategy == "k-center" else 2.0)
 
 
 def test_arrays_that_do_not_fit_together_are_refused() -> None:
