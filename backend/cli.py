@@ -170,9 +170,12 @@ def show_settings(
 
 @app.command()
 def simulate(
-    data: Annotated[Path, typer.Option(help='Labelled texts to draw from: JSON lines with "text" and "label".')],
-    test: Annotated[Path, typer.Option(help="Labelled texts to measure on, same format.")],
+    data: Annotated[
+        Path, typer.Option(help="Labelled tasks to draw from: JSON lines, or an export of Label Studio with --config.")
+    ],
+    test: Annotated[Path, typer.Option(help="Labelled tasks to measure on, same format.")],
     out: Annotated[Path, typer.Option(help="Folder for results; an interrupted simulation goes on there.")],
+    config: Annotated[Path | None, typer.Option(help="The label config of an export of Label Studio.")] = None,
     strategy: Annotated[
         list[str] | None, typer.Option(help="Compare this one too; may be repeated. `default` and `random` always are.")
     ] = None,
@@ -199,7 +202,7 @@ def simulate(
         raise UserError(f"There is no adapter {adapter!r}.", "Use lora or none.")
     given = plans.numbers(rounds)
     most = max([labels, *given])
-    content = plans.read_data(data, test, most)
+    content = plans.read_data(data, test, most, config)
     plan = plans.plan_of(
         load_settings(threads=1),
         data,
@@ -219,7 +222,9 @@ def demo(
     annotators: Annotated[int, typer.Option(min=0, help="Simulated annotators; 0: label yourself.")] = 0,
     labels: Annotated[int, typer.Option(min=1, help="Labels that simulated annotators give in all.")] = 150,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the summary here.")] = None,
-    data: Annotated[Path | None, typer.Option(help="JSON lines with `text` and `label`. Default: BBC News.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="JSON lines, such as `text` and `label`. Default: BBC News.")
+    ] = None,
     test: Annotated[Path | None, typer.Option(help="Lines of the same form that measure every version.")] = None,
     port: Annotated[int, typer.Option(help="Our port; 0: any free one.")] = 9090,
     studio_port: Annotated[int, typer.Option(help="Label Studio's port; 0: any free one.")] = 8080,

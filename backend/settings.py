@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     seed: int = Field(0, ge=0, description="Seed of training and of all random choices.")
 
     strategy: str = Field("auto", description="How the next tasks are chosen.")
+    control_weights: str = Field(
+        "",
+        description="What the uncertainty about each control counts for where a project has several, such as "
+        "`topic=2,entities=1`; 1 where nothing is said.",
+    )
     audit_share: float = Field(
         0.1, ge=0, le=0.5, description="Share of tasks kept for measuring: labelled in random order, never trained on."
     )
@@ -102,6 +107,17 @@ class Settings(BaseSettings):
         from backend.active.selection import parse  # numpy: only where a setting is read
 
         return parse(name).name
+
+    @field_validator("control_weights")
+    @classmethod
+    def _readable_weights(cls, text: str) -> str:
+        read_weights(text)
+        return text
+
+    @cached_property
+    def weights(self) -> dict[str, float]:
+        """``CONTROL_WEIGHTS`` by name of the control."""
+        return read_weights(self.control_weights)
 
     @property
     def studio_url(self) -> str:
@@ -138,6 +154,20 @@ class Settings(BaseSettings):
         except FileExistsError:
             pass
         return path.read_text().strip()
+
+
+def read_weights(text: str) -> dict[str, float]:
+    """The weights of a text such as ``topic=2,entities=1``. Raises ValueError for one that is not at least 0."""
+    found = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, number = part.rpartition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError:
+            found[name.strip()] = -1.0
+        if not name.strip() or not 0 <= found[name.strip()] < float("inf"):
+            raise ValueError(f"{part!r} is no weight; expected name=number, such as topic=2")
+    return found
 
 
 def _private(path: str, flags: int) -> int:

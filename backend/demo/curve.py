@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backend.demo.corpus import Item
+from backend.demo.corpus import Labelled
 from backend.demo.feed import Status, StatusFeed
 from backend.demo.measure import measure_accuracy, order_problem
 from backend.demo.stage import Stage
@@ -17,7 +17,7 @@ class Curve:
     """
 
     def __init__(
-        self, stage: Stage, project: int, feed: StatusFeed, uid: str, config: str, held_back: Sequence[Item]
+        self, stage: Stage, project: int, feed: StatusFeed, uid: str, config: str, held_back: Sequence[Labelled]
     ) -> None:
         self._stage, self._project, self._feed = stage, project, feed
         self._uid, self._config, self._held_back = uid, config, held_back

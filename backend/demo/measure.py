@@ -1,17 +1,20 @@
 """What the headless demo measures: accuracy on a test file, the order that Label Studio holds, latencies."""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from backend.demo.annotators import Team, pull
-from backend.demo.corpus import Item
+from backend.demo.corpus import Labelled, Result
 from backend.demo.feed import StatusFeed, settled, top_of
 from backend.demo.stage import Stage
 from backend.errors import UserError
+from backend.problems.base import problem_for
+from backend.problems.schema import Output, Schema
 from backend.studio.client import Studio
+from backend.studio.codec import decode, read_item
+from backend.studio.schema import parse_schema
 
 BATCH = 100
 FIRST_TEST_ID = 10**12  # far from any task id
@@ -19,9 +22,9 @@ ATTEMPTS = 5
 
 
 def measure_accuracy(
-    stage: Stage, uid: str, config: str, items: Sequence[Item], seconds: list[float]
+    stage: Stage, uid: str, config: str, items: Sequence[Labelled], seconds: list[float]
 ) -> tuple[str, float]:
-    """The version that answered and its share of right labels, in [0, 1], over all ``items``.
+    """The version that answered and the mean quality of its answers, in [0, 1], over all ``items``.
 
     Asks ``/predict`` as Label Studio does, 100 texts a call, and appends the seconds of each call to ``seconds``. When
     another version becomes active on the way, all is asked again.
@@ -32,26 +35,36 @@ def measure_accuracy(
         ]
         names = {name for name, _ in found}
         if len(names) == 1:
-            right = [label == item.label for (_, label), item in zip(found, items, strict=True)]
-            return names.pop(), float(np.mean(right))
+            schema = parse_schema(config)
+            quality = [_quality(schema, result, item) for (_, result), item in zip(found, items, strict=True)]
+            return names.pop(), float(np.mean(quality))
     raise UserError("The active version changed during every measurement on the test file.")
 
 
 def _predict(
-    stage: Stage, uid: str, config: str, items: Sequence[Item], start: int, seconds: list[float]
-) -> list[tuple[str, str | None]]:
+    stage: Stage, uid: str, config: str, items: Sequence[Labelled], start: int, seconds: list[float]
+) -> list[tuple[str, Result]]:
     batch = items[start : start + BATCH]
-    tasks = [{"id": FIRST_TEST_ID + start + at, "data": {"text": item.text}} for at, item in enumerate(batch)]
+    tasks = [{"id": FIRST_TEST_ID + start + at, "data": dict(item.data)} for at, item in enumerate(batch)]
     body = {"tasks": tasks, "project": uid, "label_config": config, "params": {"context": None, "suggest_above": 0}}
     answer = stage.api.post("/predict", json=body)
     if not answer.is_success:
         raise UserError(f"/predict answered {answer.status_code}: {answer.text[:300]}")
     seconds.append(answer.elapsed.total_seconds())
-    return [(p["model_version"], _label(p["result"])) for p in answer.json()["results"]]
+    return [(p["model_version"], p["result"]) for p in answer.json()["results"]]
 
 
-def _label(result: Sequence[Mapping[str, Any]]) -> str | None:
-    return str(result[0]["value"]["choices"][0]) if result else None
+def _quality(schema: Schema, result: Result, gold: Labelled) -> float:
+    """How right a predicted result is, in [0, 1]: the mean over the controls that the gold result answers."""
+    item = read_item(schema, gold.data)
+    said, wanted = (decode(schema, [{"result": given}], item) or {} for given in (result, gold.result))
+    found = []
+    for control in schema.controls:
+        if control.name in wanted:
+            problem = problem_for(control)
+            output = problem.sure(said[control.name]) if control.name in said else Output()
+            found.append(problem.quality(control, output, wanted[control.name]))
+    return float(np.mean(found)) if found else 0.0
 
 
 def order_problem(stage: Stage, project: int, feed: StatusFeed) -> str | None:

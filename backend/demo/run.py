@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from backend.demo import corpus
 from backend.demo.annotators import Team
+from backend.demo.corpus import Corpus, Labelled, bbc_news, read_corpus, read_pair
 from backend.demo.curve import Curve
 from backend.demo.feed import Status, StatusFeed, settled
 from backend.demo.measure import serve_problem, summary_ms
 from backend.demo.stage import Stage
 from backend.errors import UserError
+from backend.studio.schema import parse_schema
 
 OBSERVERS = 3  # new users who ask for a task at the end, to see the order in which Label Studio serves
 ARTICLES = {"max_tokens": 128}  # a news article's first lines tell its topic; reading on takes three times as long
@@ -40,9 +41,7 @@ def run_demo(
 
     Label Studio and our server live in ``folder``. Without ``annotators`` both stay up until Ctrl-C.
     """
-    items, config = _load(data, seed)
-    held_back = corpus.read_jsonl(test) if test else []
-    _check_labels(items, held_back)
+    tasks, held_back = _load(data, test, seed)
     if json_file is not None and not json_file.resolve().parent.is_dir():
         raise UserError(f"The folder of {json_file} does not exist.")
     with _terminated_like_interrupted():
@@ -51,30 +50,27 @@ def run_demo(
             defaults = {} if data else ARTICLES
             with Stage(folder, port=port, studio_port=studio_port, seed=seed, defaults=defaults) as stage:
                 if annotators:
-                    summary = _run_headless(stage, items, config, held_back, annotators, labels, wait)
+                    summary = _run_headless(stage, tasks, held_back, annotators, labels, wait)
                     summary = {"seed": seed, **summary}
                     _finish(summary, json_file)
                     return 1 if summary["failed_trainings"] else 0
-                return _run_interactive(stage, f"Demo: {data.stem if data else 'BBC News'}", items, config)
+                return _run_interactive(stage, f"Demo: {data.stem if data else 'BBC News'}", tasks)
         except KeyboardInterrupt:
             _say("\nStopped.")
             return 130 if annotators else 0
 
 
-def _load(data: Path | None, seed: int) -> tuple[list[corpus.Item], str]:
-    """The tasks in the order they are imported in, and the label config."""
-    items = corpus.read_jsonl(data) if data else corpus.bbc_news()
-    own = Path(__file__).resolve().parents[2] / "label_config.xml"
-    config = corpus.label_config(corpus.labels_of(items)) if data or not own.exists() else own.read_text()
-    return corpus.shuffled(items, seed), config
-
-
-def _check_labels(items: Sequence[corpus.Item], held_back: Sequence[corpus.Item]) -> None:
-    if len(corpus.labels_of(items)) < 2:
+def _load(data: Path | None, test: Path | None, seed: int) -> tuple[Corpus, Sequence[Labelled]]:
+    """The tasks in the order they are imported in with their label config, and those that measure."""
+    if data is not None:
+        tasks, held_back = read_pair(data, test) if test is not None else (read_corpus(data), Corpus("", ()))
+    else:
+        tasks, held_back = bbc_news(), read_corpus(test) if test is not None else Corpus("", ())
+        own = Path(__file__).resolve().parents[2] / "label_config.xml"
+        tasks = Corpus(own.read_text(), tasks.tasks) if own.exists() else tasks
+    if all(len(control.labels) == 1 for control in parse_schema(tasks.config).controls):
         raise UserError("The data has a single label.", "There is something to learn with two labels or more.")
-    unknown = set(corpus.labels_of(held_back)) - set(corpus.labels_of(items))
-    if unknown:
-        raise UserError(f"The test file has labels that the data has not: {', '.join(sorted(unknown))}.")
+    return tasks.shuffled(seed), held_back.tasks
 
 
 @contextmanager
@@ -92,14 +88,14 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 # ------------------------------------------------------------------------------------------------------ interactive
-def _run_interactive(stage: Stage, title: str, items: Sequence[corpus.Item], config: str) -> int:
+def _run_interactive(stage: Stage, title: str, tasks: Corpus) -> int:
     """0, after Ctrl-C. The project of an earlier run in the same folder is used again."""
     project = stage.find_project(title)
     if project is None:
-        project, _ = stage.create_project(title, config, items)
+        project, _ = stage.create_project(title, tasks)
     _connect(stage, project)
     with stage.feed(project) as feed:
-        _await_first_queue(stage, feed, len(items))
+        _await_first_queue(stage, feed, len(tasks.tasks))
     _say(_welcome(stage, project))
     while True:
         stage.check()
@@ -128,21 +124,20 @@ def _welcome(stage: Stage, project: int) -> str:
 # --------------------------------------------------------------------------------------------------------- headless
 def _run_headless(
     stage: Stage,
-    items: Sequence[corpus.Item],
-    config: str,
-    held_back: Sequence[corpus.Item],
+    tasks: Corpus,
+    held_back: Sequence[Labelled],
     annotators: int,
     labels: int,
     wait: bool,
 ) -> dict[str, Any]:
     """The summary of a run in which simulated annotators give ``labels`` labels in a new project."""
     started = time.monotonic()
-    project, ids = stage.create_project(f"Demo of {time.strftime('%Y-%m-%d %H:%M:%S')}", config, items)
-    gold = {task: item.label for task, item in zip(ids, items, strict=True)}
+    project, ids = stage.create_project(f"Demo of {time.strftime('%Y-%m-%d %H:%M:%S')}", tasks)
+    gold = {task: given.result for task, given in zip(ids, tasks.tasks, strict=True)}
     _connect(stage, project)
     with stage.feed(project) as feed:
-        first = _await_first_queue(stage, feed, len(items))
-        curve = Curve(stage, project, feed, str(first["uid"]), config, held_back)
+        first = _await_first_queue(stage, feed, len(tasks.tasks))
+        curve = Curve(stage, project, feed, str(first["uid"]), tasks.config, held_back)
         team = Team(stage.people(project, annotators, "annotator"), project, gold, labels, feed, wait=wait)
         try:
             _label(stage, feed, curve, team)
@@ -155,7 +150,7 @@ def _run_headless(
             feed.close()
             team.stop()
     curve.note_order(served)
-    return _summary(curve, team, last, len(items), annotators, time.monotonic() - started)
+    return _summary(curve, team, last, len(tasks.tasks), annotators, time.monotonic() - started)
 
 
 def _connect(stage: Stage, project: int) -> None:

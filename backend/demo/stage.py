@@ -2,14 +2,14 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
 
-from backend.demo.corpus import Item
+from backend.demo.corpus import Corpus
 from backend.demo.feed import StatusFeed
 from backend.demo.processes import Child, free_port, port_is_free
 from backend.demo.studio_server import StudioServer
@@ -118,12 +118,12 @@ class Stage:
         """The number of the newest project with this title."""
         return max((int(row["id"]) for row in self.studio.projects() if row["title"] == title), default=None)
 
-    def create_project(self, title: str, config: str, items: Sequence[Item]) -> tuple[int, list[int]]:
-        """The number of a new project with ``items`` as its tasks, and their ids in the same order."""
-        project = int(self.studio.create_project(title, config)["id"])
+    def create_project(self, title: str, corpus: Corpus) -> tuple[int, list[int]]:
+        """The number of a new project with the tasks of a corpus, and their ids in the same order."""
+        project = int(self.studio.create_project(title, corpus.config)["id"])
         ids: list[int] = []
-        for start in range(0, len(items), IMPORT_AT_ONCE):
-            tasks = [{"data": {"text": item.text}} for item in items[start : start + IMPORT_AT_ONCE]]
+        for start in range(0, len(corpus.tasks), IMPORT_AT_ONCE):
+            tasks = [{"data": dict(task.data)} for task in corpus.tasks[start : start + IMPORT_AT_ONCE]]
             ids += self.studio.import_tasks(project, tasks)
         return project, ids
 

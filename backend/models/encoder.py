@@ -96,6 +96,15 @@ class Encoder:
                 on_progress(done, len(ids))
         return features
 
+    def hidden(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
+        """The last hidden states (T, D) of each sequence of token ids, float32, in order."""
+        found: list[Floats] = [np.zeros((0, self.dim), np.float32)] * len(sequences)
+        for batch in batches([len(ids) for ids in sequences], self.spec.batch_tokens):
+            states = self._in_halves([sequences[at] for at in batch], last_hidden)
+            for at, state in zip(batch, states, strict=True):
+                found[at] = state[: len(sequences[at])]
+        return found
+
     def adapted(self, directory: Path) -> "Encoder":
         """This encoder with the adapter in ``directory`` merged in: as fast as without, and independent of it.
 
@@ -118,11 +127,16 @@ class Encoder:
         return Encoder(merged, self.tokens, self.spec, base_id)
 
     def _forward(self, ids: Sequence[Sequence[int]]) -> Floats:
-        """Features (B, D) of one batch; where memory runs out, of its halves."""
+        """Features (B, D) of one batch."""
+        return np.stack(self._in_halves(ids, pool))
+
+    def _in_halves(
+        self, ids: Sequence[Sequence[int]], compute: Callable[[nn.Module, dict[str, Tensor]], Tensor]
+    ) -> list[Floats]:
+        """What is computed of each sequence of one batch; where memory runs out, of its halves."""
         try:
             with torch.inference_mode(), autocast(self.device):
-                pooled: Floats = pool(self.model, self.tokens.batch(ids, self.device)).cpu().numpy()
-                return pooled
+                return list(compute(self.model, self.tokens.batch(ids, self.device)).cpu().numpy())
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -130,15 +144,24 @@ class Encoder:
             raise ModelError(f"No memory for one text of {len(ids[0])} tokens.", "Lower MAX_TOKENS.")
         free_memory()
         half = len(ids) // 2
-        return np.concatenate([self._forward(ids[:half]), self._forward(ids[half:])])
+        return self._in_halves(ids[:half], compute) + self._in_halves(ids[half:], compute)
+
+
+def last_hidden(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """The last hidden states (B, T, D), float32 whatever the model computes in."""
+    hidden: Tensor = model(**batch).last_hidden_state.float()
+    return hidden
+
+
+def mean_pooled(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Mean of hidden states (B, T, D) over real tokens, (B, D)."""
+    real = mask.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
+    return (hidden * real).sum(dim=1) / real.sum(dim=1)
 
 
 def pool(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """Mean of the last hidden states over real tokens, (B, D), float32 whatever the model computes in."""
-    hidden = model(**batch).last_hidden_state.float()  # (B, T, D)
-    mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
-    pooled: Tensor = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-    return pooled
+    """Mean of the last hidden states over real tokens, (B, D), float32."""
+    return mean_pooled(last_hidden(model, batch), batch["attention_mask"])
 
 
 def share(model: nn.Module) -> nn.Module:

@@ -19,12 +19,20 @@ from torch import Tensor, nn
 
 from backend.active.head import LinearHead
 from backend.errors import ModelError
-from backend.models.encoder import Encoder, autocast, free_memory, out_of_memory, pool, share, without_alias_warning
+from backend.models.encoder import (
+    Encoder,
+    autocast,
+    free_memory,
+    last_hidden,
+    mean_pooled,
+    out_of_memory,
+    share,
+    without_alias_warning,
+)  # fmt: skip
 from backend.models.recipe import Recipe
 from backend.telemetry import logger
 
-Floats = NDArray[np.float32]
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor, NDArray[np.int64]], Tensor]
 Progress = Callable[[int, int, float], None]
 
 log = logger("training")
@@ -34,15 +42,23 @@ GROUP = 4
 
 @dataclass(frozen=True)
 class HeadTask:
-    """What one head learns: where it starts, ``targets`` (N, …), which of the N examples have one (``present``, bool),
-    and ``loss``: logits (B, K), targets (B, …) to losses (B,). Examples with the same number in ``groups`` (N,) are
-    alike for the contrastive loss; those with -1 are left out of it."""
+    """What one head learns of N examples, and where it starts.
+
+    ``sequences``: the token ids that it reads of each example, as lists; none where the example teaches it nothing.
+    ``loss``: logits, and which examples they are of (B,), to losses (B,). The logits are (S, K) of all sequences of
+    these examples in their order, pooled; with ``tokens`` they are (S, T, K), of each token, padding included.
+    Examples with the same number in ``groups`` (N,) are alike for the contrastive loss on their first sequence; those
+    with -1 are left out of it.
+    """
 
     start: LinearHead
-    targets: Floats
-    present: NDArray[np.bool_]
+    sequences: Sequence[Sequence[Sequence[int]]]
     loss: Loss
     groups: NDArray[np.int64]
+    tokens: bool = False
+
+    def __len__(self) -> int:
+        return len(self.sequences)
 
 
 @dataclass(frozen=True)
@@ -54,11 +70,10 @@ class Trained:
     loss: float
 
 
-def train_adapter(
-    encoder: Encoder, texts: Sequence[str], tasks: Mapping[str, HeadTask], recipe: Recipe, on_progress: Progress
-) -> Trained:
-    """An adapter and heads trained on ``texts`` (N). The encoder itself stays as it is.
+def train_adapter(encoder: Encoder, tasks: Mapping[str, HeadTask], recipe: Recipe, on_progress: Progress) -> Trained:
+    """An adapter and heads trained on the examples of ``tasks``, N in each. The encoder itself stays as it is.
 
+    A sequence that several heads read of an example goes through the encoder once.
     ``on_progress(step, steps, loss)`` is called after each update. Out of memory halves the examples that are in memory
     at once, not the update (the contrastive loss then compares within each portion). Raises ModelError where that does
     not help or the loss is not finite.
@@ -66,10 +81,10 @@ def train_adapter(
     torch.manual_seed(recipe.seed)
     model = attach(encoder, recipe)
     heads = {name: _torch_head(task.start, encoder.device) for name, task in tasks.items()}
-    ids = encoder.tokens.ids(texts)
-    run = _Run(encoder, model, heads, tasks, ids, recipe)
+    read = _Read.of(tasks)
+    run = _Run(encoder, model, heads, tasks, read, recipe)
     losses: list[float] = []
-    for step, batch in enumerate(draws([len(one) for one in ids], recipe), start=1):
+    for step, batch in enumerate(draws(read.lengths(), recipe), start=1):
         losses.append(run.update(batch))
         if not np.isfinite(losses[-1]):
             raise ModelError(f"The loss is {losses[-1]} at step {step}.", "Lower LEARNING_RATE.")
@@ -80,6 +95,31 @@ def train_adapter(
         (folder / "README.md").unlink(missing_ok=True)  # a template of peft without content
 
     return Trained(save, {n: _linear_head(h) for n, h in heads.items()}, float(np.mean(losses[-20:])))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The distinct sequences of each example, and which of them each task reads (positions among these)."""
+
+    sequences: list[list[Sequence[int]]]
+    used: Mapping[str, list[list[int]]]
+
+    @classmethod
+    def of(cls, tasks: Mapping[str, HeadTask]) -> "_Read":
+        (n,) = {len(task) for task in tasks.values()}
+        sequences: list[list[Sequence[int]]] = [[] for _ in range(n)]
+        used: dict[str, list[list[int]]] = {name: [[] for _ in range(n)] for name in tasks}
+        for name, task in tasks.items():
+            for example, wanted in enumerate(task.sequences):
+                for ids in wanted:
+                    if ids not in sequences[example]:
+                        sequences[example].append(ids)
+                    used[name][example].append(sequences[example].index(ids))
+        return cls(sequences, used)
+
+    def lengths(self) -> list[int]:
+        """Tokens of each example."""
+        return [sum(map(len, sequences)) for sequences in self.sequences]
 
 
 def draws(lengths: Sequence[int], recipe: Recipe) -> Iterator[NDArray[np.int64]]:
@@ -154,11 +194,11 @@ class _Run:
         model: Any,
         heads: Mapping[str, nn.Linear],
         tasks: Mapping[str, HeadTask],
-        ids: Sequence[Sequence[int]],
+        read: _Read,
         recipe: Recipe,
     ) -> None:
-        self.encoder, self.model, self.heads, self.tasks, self.ids, self.recipe = (
-            encoder, model, heads, tasks, ids, recipe
+        self.encoder, self.model, self.heads, self.tasks, self.read, self.recipe = (
+            encoder, model, heads, tasks, read, recipe
         )  # fmt: skip
         self.at_once = recipe.batch_size
         self.dropout = nn.Dropout(recipe.dropout)
@@ -173,7 +213,6 @@ class _Run:
             weight_decay=recipe.weight_decay,
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
-        self.targets = {n: torch.from_numpy(t.targets).to(encoder.device) for n, t in tasks.items()}
         self.groups = {n: torch.from_numpy(t.groups).to(encoder.device) for n, t in tasks.items()}
 
     def _rate(self, step: int) -> float:
@@ -208,18 +247,29 @@ class _Run:
     def _portion(self, rows: NDArray[np.int64], n: int) -> float:
         """Add the gradients of some rows of a batch of ``n``; their share of its loss."""
         device = self.encoder.device
+        sequences = [ids for row in rows for ids in self.read.sequences[row]]
+        first = np.cumsum([0, *(len(self.read.sequences[row]) for row in rows)])  # of each row among the sequences
+        total = torch.zeros((), device=device, requires_grad=True)
+        if not sequences:
+            return 0.0
+        batch = self.encoder.tokens.batch(sequences, device)
         with autocast(device):
-            features = pool(self.model, self.encoder.tokens.batch([self.ids[r] for r in rows], device))
-        dropped = self.dropout(features)
-        at = torch.from_numpy(rows).to(device)
-        total = torch.zeros((), device=device)
+            hidden = last_hidden(self.model, batch)  # (S, T, D)
+        features = mean_pooled(hidden, batch["attention_mask"])  # (S, D)
         for name, task in self.tasks.items():
-            present = torch.from_numpy(task.present[rows]).to(device)
-            losses = task.loss(self.heads[name](dropped), self.targets[name][at])  # (B,)
-            total = total + (losses * present).sum() / n
+            used = self.read.used[name]
+            there = np.array([at for at, row in enumerate(rows) if used[row]], np.int64)
+            if not len(there):
+                continue
+            own = torch.tensor([first[at] + s for at in there for s in used[rows[at]]], device=device)
+            seen = hidden[own] if task.tokens else features[own]
+            losses = task.loss(self.heads[name](self.dropout(seen)), rows[there])  # (B,)
+            total = total + losses.sum() / n
             if self.recipe.contrast:
-                apart = contrast(features, self.groups[name][at], self.recipe.contrast_temperature)
-                total = total + self.recipe.contrast * apart * len(rows) / n
+                leading = torch.tensor([first[at] + used[rows[at]][0] for at in there], device=device)
+                groups = self.groups[name][torch.from_numpy(rows[there]).to(device)]
+                apart = contrast(features[leading], groups, self.recipe.contrast_temperature)
+                total = total + self.recipe.contrast * apart * len(there) / n
         total.backward()  # type: ignore[no-untyped-call]
         return total.item()
 

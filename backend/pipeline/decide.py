@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.active import selection
-from backend.active.head import LinearHead
 from backend.problems.base import problem_for
-from backend.problems.schema import Control, Floats, Output
+from backend.problems.judge import Judge
+from backend.problems.schema import Floats
 
 Positions = NDArray[np.int64]
+Targets = Mapping[str, Any]  # by control
 
 
 @dataclass(frozen=True)
@@ -30,34 +31,38 @@ class Policy:
 
 @dataclass(frozen=True)
 class Field:
-    """N tasks with features. ``features`` (N, D) of one encoder; ``open`` (N,): may be chosen; ``audit`` (N,): held out
-    for measuring; ``audit_rank`` (N,) in [0, 1): the random order in which those are labelled; ``targets``: position ->
-    target of the labelled ones; ``clusters`` (N,): numbers of :func:`selection.cluster`; ``texts`` (N,);
-    either may be None.
+    """N tasks with rows. ``rows`` (N, W) of one version; ``open`` (N,): may be chosen; ``audit`` (N,): held out for
+    measuring; ``audit_rank`` (N,) in [0, 1): the random order in which those are labelled; ``targets``: position ->
+    targets of the labelled ones; ``clusters`` (N,): numbers of :func:`selection.cluster`; ``texts`` (N,); either may be
+    None.
     """
 
-    features: Floats
+    rows: Floats
     open: NDArray[np.bool_]
     audit: NDArray[np.bool_]
     audit_rank: NDArray[np.float64]
-    targets: Mapping[int, Floats]
+    targets: Mapping[int, Targets]
     clusters: NDArray[np.int64] | None = None
     texts: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        n = len(self.features)
+        n = len(self.rows)
         for name in ("open", "audit", "audit_rank", "clusters"):
             values = getattr(self, name)
             if values is not None and values.shape != (n,):
                 raise ValueError(f"{name} has shape {values.shape}, expected ({n},)")
 
-    def trained(self) -> Positions:
-        """Labelled tasks that may be trained on, ascending."""
-        return np.array(sorted(at for at in self.targets if not self.audit[at]), np.int64)
+    def trained(self, control: str | None = None) -> Positions:
+        """Labelled tasks that may be trained on, ascending; of one control those with a target."""
+        return self._labelled(control, held_out=False)
 
-    def held_out(self) -> Positions:
-        """Labelled tasks that only measure, ascending."""
-        return np.array(sorted(at for at in self.targets if self.audit[at]), np.int64)
+    def held_out(self, control: str | None = None) -> Positions:
+        """Labelled tasks that only measure, ascending; of one control those with a target."""
+        return self._labelled(control, held_out=True)
+
+    def _labelled(self, control: str | None, *, held_out: bool) -> Positions:
+        wanted = (at for at, given in self.targets.items() if control is None or control in given)
+        return np.array(sorted(at for at in wanted if bool(self.audit[at]) == held_out), np.int64)
 
     def choosable(self) -> Positions:
         """Open tasks that a strategy chooses among, ascending."""
@@ -71,70 +76,76 @@ class Field:
 
 @dataclass(frozen=True)
 class Choice:
-    """A task to be labelled: its position, what the head says of it, and a machine-readable reason."""
+    """A task to be labelled: its position, and a machine-readable reason."""
 
     position: int
-    output: Output
     reason: Mapping[str, Any]
 
 
-def fresh_head(control: Control, field: Field, head: LinearHead, seed: int) -> LinearHead:
-    """A calibrated head fitted to all labels that may be trained on; ``head`` where they are too few to learn from."""
-    problem = problem_for(control)
-    train, held_out = (
-        (field.features[at], [field.targets[int(p)] for p in at]) for at in (field.trained(), field.held_out())
-    )
-    if not problem.can_fit(control, train[1]):
-        return head
-    return problem.fit_calibrated(control, train, held_out, seed=seed)
+def fresh_judge(judge: Judge, field: Field, seed: int) -> Judge:
+    """The judge with calibrated heads fitted to all labels that may be trained on, where a head is fitted fast and the
+    labels are enough to learn from; the others stay."""
+    heads = {}
+    for control in judge.schema.controls:
+        problem, name = problem_for(control), control.name
+        if not problem.fast:
+            continue
+        train, held_out = (
+            (judge.columns(name, field.rows[at]), [field.targets[int(p)][name] for p in at])
+            for at in (field.trained(name), field.held_out(name))
+        )
+        if problem.can_fit(control, train[1]):
+            heads[name] = problem.fit_calibrated(control, train, held_out, seed=seed)
+    return judge.with_heads(heads) if heads else judge
 
 
-def decide(
-    control: Control, field: Field, head: LinearHead, n: int, policy: Policy, *, judge: LinearHead | None = None
-) -> list[Choice]:
-    """The ``n`` tasks to label next, best first; fewer where fewer are open.
-
-    ``head`` says what is uncertain. ``judge`` (default: the same) speaks for audit tasks: a head that was fitted after
-    the version was made must not change what that version is measured by.
-    """
-    chosen = _chosen(control, field, head, n, policy)
-    audits = _audits(control, field, judge or head, n)
+def decide(judge: Judge, field: Field, n: int, policy: Policy) -> list[Choice]:
+    """The ``n`` tasks to label next, best first; fewer where fewer are open. ``judge`` says what is uncertain."""
+    chosen = _chosen(judge, field, n, policy)
+    audits = [Choice(int(p), {"measure": "audit"}) for p in field.audits()[:n]]
     labelled_audit = int(sum(bool(field.audit[at]) for at in field.targets))
     return deal_audit(chosen, audits, policy.audit_share, len(field.targets), labelled_audit)[:n]
 
 
-def _chosen(control: Control, field: Field, head: LinearHead, n: int, policy: Policy) -> list[Choice]:
-    problem = problem_for(control)
+def _chosen(judge: Judge, field: Field, n: int, policy: Policy) -> list[Choice]:
     at, trained = field.choosable(), field.trained()
-    features = field.features[at]
-    pool = selection.Pool(
-        features=features,
-        probs=head.probs(features),
-        labelled_features=field.features[trained],
-        labelled_classes=np.array([problem.hard_class(field.targets[int(p)]) for p in trained], np.int64),
-        clusters=None if field.clusters is None else field.clusters[at],
-        head=head,
-        texts=None if field.texts is None else [field.texts[p] for p in at],
-    )
-    order = selection.choose(policy.strategy, pool, n, seed=policy.seed + len(trained))
-    outputs = problem.outputs(head, field.features[at[order]])
-    worth = problem.uncertainty(outputs)
-    around = selection.surroundings(policy.strategy, pool, order)
     labelled = [field.targets[int(p)] for p in trained]
+    pool = selection.Pool(
+        features=judge.features(field.rows[at]),
+        probs=judge.profile(field.rows[at]),
+        labelled_features=judge.features(field.rows[trained]),
+        labelled_classes=np.array([judge.hard_class(targets) for targets in labelled], np.int64),
+        clusters=None if field.clusters is None else field.clusters[at],
+        head=judge.mc_head(),
+        texts=None if field.texts is None else [field.texts[p] for p in at],
+        classes=judge.classes(),
+    )
+    strategy = judge.auto if policy.strategy == "auto" else policy.strategy
+    order = selection.choose(strategy, pool, n, seed=policy.seed + len(trained))
+    around = selection.surroundings(strategy, pool, order)
+    reasons = _reasons(judge, field.rows[at[order]], len(at), labelled)
+    return [Choice(int(at[o]), {**reason, **near}) for o, reason, near in zip(order, reasons, around, strict=True)]
+
+
+def _reasons(judge: Judge, rows: Floats, pool_size: int, labelled: Sequence[Targets]) -> list[Mapping[str, Any]]:
+    """Why each of these rows was chosen."""
+    worth, worths = judge.worth(rows), judge.worths(rows)
+    if len(worths) > 1:
+        return [
+            {
+                "measure": "combined",
+                "value": round(float(whole), 4),
+                "pool": pool_size,
+                "controls": {name: round(float(part[at]), 4) for name, part in worths.items()},
+            }
+            for at, whole in enumerate(worth)
+        ]
+    (control,) = judge.schema.controls
+    given = [targets[control.name] for targets in labelled if control.name in targets]
     return [
-        Choice(
-            int(at[o]),
-            output,
-            {**problem.reason(control, output, float(w), pool_size=len(at), labelled=labelled), **near},
-        )
-        for o, output, w, near in zip(order, outputs, worth, around, strict=True)
+        problem_for(control).reason(control, profile, float(w), pool_size=pool_size, labelled=given)
+        for profile, w in zip(judge.profile(rows), worth, strict=True)
     ]
-
-
-def _audits(control: Control, field: Field, judge: LinearHead, n: int) -> list[Choice]:
-    at = field.audits()[:n]
-    outputs = problem_for(control).outputs(judge, field.features[at])
-    return [Choice(int(p), output, {"measure": "audit"}) for p, output in zip(at, outputs, strict=True)]
 
 
 def deal_audit(

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from backend.pipeline.parts import Parts, main_control
+from backend.pipeline.decide import Field, fresh_judge
+from backend.pipeline.parts import Parts
 from backend.pipeline.pool import TaskTable, read_labels
 from backend.problems.version import Version
 from backend.registry import versions as records
@@ -12,7 +13,7 @@ from backend.registry.records import Project
 
 
 def encode_pool(parts: Parts, key: str, version_name: str, on_progress: Callable[[float, str], None]) -> int:
-    """Compute what is missing of the features that ranking with this version needs; how many texts there were.
+    """Compute what is missing of the features that ranking with this version needs; how many tasks there were.
 
     All labelled tasks and up to ``POOL_CANDIDATES`` others: of larger pools those that the frozen base model with a
     fresh head finds most uncertain, and a fifth at random.
@@ -20,32 +21,34 @@ def encode_pool(parts: Parts, key: str, version_name: str, on_progress: Callable
     project = parts.registry.must_project(key)
     version = parts.host.version(key, version_name, project.asks())
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-    texts = [table.texts[at] for at in candidates(parts, project, version, table, on_progress)]
+    items = [table.items[at] for at in candidates(parts, project, version, table)]
 
     def report(done: int, total: int) -> None:
-        on_progress(done / max(total, 1), f"encoding: {done} of {total} texts")
+        on_progress(done / max(total, 1), f"encoding: {done} of {total} tasks")
 
-    return parts.features.of(version.encoder).fill(version.encoder, texts, report)
+    return parts.features.of(version).fill(version, items, report)
 
 
-def candidates(
-    parts: Parts, project: Project, version: Version, table: TaskTable, on_progress: Callable[[float, str], None]
-) -> list[int]:
+def candidates(parts: Parts, project: Project, version: Version, table: TaskTable) -> list[int]:
     """Positions of the tasks that this version should score."""
     limit = parts.settings.pool_candidates
-    frozen = parts.host.encoder()
-    if len(table) <= limit or version.encoder.base_id == frozen.base_id:
+    frozen = parts.host.cold(project.asks())
+    if len(table) <= limit or version.base_id == frozen.base_id:
         return list(range(len(table)))
-    labels = read_labels(parts.registry, project)
+    labels = read_labels(parts.registry, project, table)
     store = parts.features.of(frozen)
-    store.fill(frozen, table.texts)
-    control, problem = main_control(project.asks())
+    store.fill(frozen, table.items)
     known = [table.position[i] for i in labels.targets if i in table.position]
-    trained = [at for at in known if not table.audit[at]]
-    targets = [labels.targets[int(table.ids[at])][control.name] for at in trained]
-    head = problem.fit_head(control, store.get([table.texts[at] for at in trained]), targets, seed=parts.settings.seed)
     rest = np.setdiff1d(np.arange(len(table)), known)
-    worth = problem.uncertainty(problem.outputs(head, store.get([table.texts[at] for at in rest])))
+    field = Field(
+        rows=store.get([table.items[at] for at in known]),
+        open=np.zeros(len(known), bool),
+        audit=table.audit[known],
+        audit_rank=table.audit_rank[known],
+        targets={at: labels.targets[int(table.ids[p])] for at, p in enumerate(known)},
+    )
+    judge = fresh_judge(frozen.judge, field, parts.settings.seed)
+    worth = judge.worth(store.get([table.items[at] for at in rest]))
     generator = np.random.default_rng(parts.settings.seed)
     random = generator.choice(rest, min(limit // 5, len(rest)), replace=False)
     best = rest[np.argsort(-worth, kind="stable")[: limit - len(random)]]
@@ -56,8 +59,10 @@ def forget_features(parts: Parts) -> None:
     """Delete the features of versions that are no longer active anywhere; the base model's are kept."""
     keep = {parts.host.encoder().base_id}
     for project in parts.registry.projects():
+        if project.schema is None:
+            continue
+        keep.add(parts.host.cold(project.schema).base_id)
         active = records.active(parts.registry, project.key)
-        if active is not None and project.schema is not None:
-            version = parts.host.version(project.key, active.version, project.schema)
-            keep.add(version.encoder.base_id)
+        if active is not None:
+            keep.add(parts.host.version(project.key, active.version, project.schema).base_id)
     parts.features.keep_only(keep)

@@ -1,6 +1,6 @@
 """How a new version stands beside its predecessors, written once into the version; and what follows from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from backend.active.curve import Point, predicted_gain
 from backend.active.metrics import Interval
 from backend.active.stopping import advise, kappa
-from backend.pipeline.parts import Parts, main_control
+from backend.pipeline.parts import Parts
 from backend.pipeline.pool import TaskTable
-from backend.problems.schema import Example, Output, Schema
+from backend.problems.base import problem_for
+from backend.problems.schema import Control, Example, Item, Output, Schema
 from backend.problems.validation import cross_validate
 from backend.problems.version import Version
 from backend.registry import versions as records
@@ -30,21 +31,32 @@ def evaluate(
     ``kappa``: agreement with the ``previous`` version, None without one; ``uncertainty``: mean in [0, 1]; both on the
     stop set, whose features the publication needs anyway.
     """
-    control, problem = main_control(schema)
-    outputs = _judge(parts, version, table)
-    before = _judge(parts, previous, table) if previous is not None else None
-    frozen = parts.host.encoder()
-    texts = [e.text for e in train]
-    store = parts.features.of(frozen)
-    store.fill(frozen, texts)
-    targets = [e.targets[control.name] for e in train]
-    points = cross_validate(problem, control, store.get(texts), targets, seed=parts.settings.seed)
+    items = [table.items[at] for at in stop_set(table)]
+    answers, worth = _judged(parts, version, items)
+    before = _judged(parts, previous, items)[0] if previous is not None else []
+    points = _cross_validated(parts, schema, train)
     return {
         "labels": len(train),
         "cross_validation": [{"labels": p.labels, "accuracy": round(p.accuracy, 4), "n": p.n} for p in points],
-        "kappa": round(kappa(_classes(schema, before), _classes(schema, outputs)), 4) if before and outputs else None,
-        "uncertainty": round(float(np.mean(problem.uncertainty(outputs))), 4) if outputs else None,
+        "kappa": round(_agreement(before, answers), 4) if before and answers else None,
+        "uncertainty": round(float(np.mean(worth)), 4) if len(worth) else None,
     }
+
+
+def _cross_validated(parts: Parts, schema: Schema, train: Sequence[Example]) -> list[Point]:
+    """Of the first control, on features of the frozen base model; only its points can be beside audited ones, and only
+    where there is no other."""
+    control, *more = schema.controls
+    taught = [e for e in train if control.name in e.targets]
+    if more or not taught:
+        return []
+    frozen = parts.host.cold(schema)
+    store = parts.features.of(frozen)
+    items = [e.item for e in taught]
+    store.fill(frozen, items)
+    columns = frozen.judge.columns(control.name, store.get(items))
+    targets = [e.targets[control.name] for e in taught]
+    return cross_validate(problem_for(control), control, columns, targets, seed=parts.settings.seed)
 
 
 def stop_set(table: TaskTable) -> NDArray[np.int64]:
@@ -57,18 +69,29 @@ def stop_set(table: TaskTable) -> NDArray[np.int64]:
     return np.asarray((audit if len(audit) else rank)[:STOP_SET])
 
 
-def _judge(parts: Parts, version: Version, table: TaskTable) -> list[Output]:
-    control, _ = main_control(version.schema)
-    texts = [table.texts[at] for at in stop_set(table)]
-    store = parts.features.of(version.encoder)
-    store.fill(version.encoder, texts)
-    return version.outputs(store.get(texts))[control.name] if texts else []
+def _judged(
+    parts: Parts, version: Version, items: Sequence[Item]
+) -> tuple[list[tuple[Hashable, ...]], NDArray[np.float64]]:
+    """What a version answers to items, one word for each control, and what a label of each is worth (N,)."""
+    if not items:
+        return [], np.zeros(0)
+    store = parts.features.of(version)
+    store.fill(version, items)
+    rows = store.get(items)
+    outputs = version.outputs(items, rows)
+    words = [[_word(c, output) for output in outputs[c.name]] for c in version.schema.controls]
+    return list(zip(*words, strict=True)), version.judge.worth(rows)
 
 
-def _classes(schema: Schema, outputs: Sequence[Output]) -> list[int]:
-    _, problem = main_control(schema)
-    answers = [problem.answer(output) for output in outputs]
-    return [-1 if answer is None else problem.hard_class(answer) for answer in answers]
+def _word(control: Control, output: Output) -> Hashable:
+    problem = problem_for(control)
+    answer = problem.answer(output)
+    return None if answer is None else problem.category(answer)
+
+
+def _agreement(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
+    numbers = {word: at for at, word in enumerate(dict.fromkeys([*one, *other]))}
+    return kappa([numbers[word] for word in one], [numbers[word] for word in other])
 
 
 def advice(parts: Parts, project: Project, labels: int, audit_labels: int, left: int) -> dict[str, Any]:

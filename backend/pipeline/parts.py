@@ -6,8 +6,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from backend.pipeline.pool import PoolCache
-from backend.problems.base import Problem, problem_for
-from backend.problems.schema import Control, Schema
 from backend.registry.storage import Storage
 from backend.registry.store import Registry
 from backend.serving.features import FeatureStores
@@ -59,9 +57,3 @@ def build_parts(settings: Settings) -> Parts:
         host=ModelHost(settings, registry, storage),
         features=FeatureStores(data_folder(settings, "cache", "features")),
     )
-
-
-def main_control(schema: Schema) -> tuple[Control, Problem]:
-    """The control whose answers sort the queue, with its problem."""
-    control = schema.controls[0]
-    return control, problem_for(control)

@@ -8,6 +8,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 from backend.active import selection
 from backend.active.audit import audit_rank, is_audit
 from backend.errors import UserError
-from backend.problems.schema import Control, Floats
+from backend.problems.schema import Floats, Item, Schema
 from backend.registry.records import Annotation, Project
 from backend.registry.store import Registry
-from backend.studio.codec import decode, read_text
+from backend.studio.codec import decode, read_item
 from backend.telemetry import logger
 
 log = logger("pool")
@@ -26,19 +27,19 @@ log = logger("pool")
 
 @dataclass(frozen=True)
 class TaskTable:
-    """Every task whose text can be read, in order of the ids. All arrays have shape (N,).
+    """Every task that can be read, in order of the ids. All arrays have shape (N,).
 
     ``audit``: held out for measuring; ``audit_rank`` in [0, 1): the random order in which audit tasks are labelled.
     """
 
     ids: NDArray[np.int64]
-    texts: list[str]
+    items: list[Item]
     audit: NDArray[np.bool_]
     audit_rank: NDArray[np.float64]
     position: Mapping[int, int]
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.items)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Labels:
     """What annotators said. ``targets``: task id -> control name -> target; ``touched``: tasks with any annotation,
     skips included: they are not offered again by us."""
 
-    targets: Mapping[int, Mapping[str, Floats]]
+    targets: Mapping[int, Mapping[str, Any]]
     touched: frozenset[int]
 
 
@@ -60,11 +61,10 @@ class PoolCache:
 
     def table(self, registry: Registry, project: Project, share: float) -> TaskTable:
         """The project's tasks. ``share`` of them are audit tasks, by a hash of the id."""
-        control = project.asks().controls[0]
         stamp = (project.tasks_stamp, project.asks().hash, share)
         with self._lock:
             if project.key not in self._tables or self._tables[project.key][0] != stamp:
-                self._tables[project.key] = (stamp, build_table(registry, project.key, control, share))
+                self._tables[project.key] = (stamp, build_table(registry, project.key, project.asks(), share))
             return self._tables[project.key][1]
 
     def clusters(
@@ -96,14 +96,14 @@ class PoolCache:
         return found
 
 
-def build_table(registry: Registry, key: str, control: Control, share: float) -> TaskTable:
-    """The task table, read from the mirror; tasks without a readable text are left out, with a line in the log."""
+def build_table(registry: Registry, key: str, schema: Schema, share: float) -> TaskTable:
+    """The task table, read from the mirror; tasks that cannot be read are left out, with a line in the log."""
     ids: list[int] = []
-    texts: list[str] = []
+    items: list[Item] = []
     unreadable = 0
     for task_id, data in registry.tasks(key).items():
         try:
-            texts.append(read_text(control, data))
+            items.append(read_item(schema, data))
             ids.append(task_id)
         except UserError as error:
             unreadable += 1
@@ -113,21 +113,23 @@ def build_table(registry: Registry, key: str, control: Control, share: float) ->
         log.warning("tasks left out of the queue", project=key, tasks=unreadable)
     return TaskTable(
         ids=np.array(ids, np.int64),
-        texts=texts,
+        items=items,
         audit=np.array([is_audit(key, i, share) for i in ids], bool),
         audit_rank=np.array([audit_rank(key, i) for i in ids], np.float64),
         position={task_id: at for at, task_id in enumerate(ids)},
     )
 
 
-def read_labels(registry: Registry, project: Project) -> Labels:
+def read_labels(registry: Registry, project: Project, table: TaskTable) -> Labels:
     """All usable labels of a project, annotators already combined."""
     by_task: defaultdict[int, list[Annotation]] = defaultdict(list)
     for annotation in registry.annotations(project.key):
         by_task[annotation.task_id].append(annotation)
-    targets: dict[int, Mapping[str, Floats]] = {}
+    targets: dict[int, Mapping[str, Any]] = {}
     for task_id, annotations in by_task.items():
-        target = decode(project.asks(), [a.to_studio() for a in annotations])
+        at = table.position.get(task_id)
+        item = None if at is None else table.items[at]
+        target = decode(project.asks(), [a.to_studio() for a in annotations], item)
         if target:
             targets[task_id] = target
     return Labels(targets, frozenset(by_task))

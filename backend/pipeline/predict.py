@@ -4,19 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend.errors import UserError
-from backend.pipeline.parts import Parts, main_control
+from backend.pipeline.parts import Parts
 from backend.pipeline.publish import PREVIEW, served_score
 from backend.pipeline.suggestions import show_above
-from backend.problems.schema import Output, Schema
+from backend.problems.schema import Item, Output, Schema
 from backend.problems.version import Version
 from backend.registry import versions as records
 from backend.registry.records import Activation, Project
-from backend.studio.codec import encode_prediction, read_text
+from backend.studio.codec import encode_prediction, read_item
 from backend.telemetry import logger
 
 log = logger("predict")
 
-# Texts predicted in one turn at the model: a call with thousands of tasks lets others in between.
+# Tasks predicted in one turn at the model: a call with thousands of tasks lets others in between.
 TURN = 64
 
 
@@ -39,19 +39,17 @@ def predict(
     active = _active(parts, project, schema)
     name = active.name if active else PREVIEW
     places = _places(parts, project, active, [task_id for task_id, _ in tasks])
-    texts, reasons = _texts(parts, schema, tasks)
-    outputs = _outputs(parts, project, schema, active, texts)
-    control, problem = main_control(schema)
+    items, reasons = _items(parts, schema, tasks)
+    said = _said(parts, project, schema, active, items)
     found = []
     for at, (task_id, _) in enumerate(tasks):
-        output = outputs.get(at)
-        if output is None:
+        if at not in said:
             log.info("task cannot be predicted", task=task_id, reason=reasons[at])
-            found.append(encode_prediction(schema, {}, served_score(0.0), name))
+            found.append(encode_prediction(schema, {}, None, served_score(0.0), name))
             continue
-        worth = float(problem.uncertainty([output[control.name]])[0])
+        outputs, worth = said[at]
         score = places.get(task_id, served_score(worth)) if task_id is not None else served_score(worth)
-        found.append(encode_prediction(schema, output, score, name, above=above))
+        found.append(encode_prediction(schema, outputs, items[at], score, name, above=above))
     return found
 
 
@@ -72,41 +70,44 @@ def _places(
     return records.published_scores(parts.registry, project.key, active.name, [i for i in task_ids if i is not None])
 
 
-def _texts(
+def _items(
     parts: Parts, schema: Schema, tasks: Sequence[tuple[int | None, Mapping[str, Any]]]
-) -> tuple[dict[int, str], dict[int, str]]:
-    """(position -> text, position -> why there is none)."""
-    control, _ = main_control(schema)
-    texts: dict[int, str] = {}
+) -> tuple[dict[int, Item], dict[int, str]]:
+    """(position -> item, position -> why there is none)."""
+    items: dict[int, Item] = {}
     reasons: dict[int, str] = {}
     for at, (_, data) in enumerate(tasks):
         try:
-            text = read_text(control, data)
+            item = read_item(schema, data)
         except UserError as error:
             reasons[at] = str(error)
             continue
-        if len(text) > parts.settings.max_text_chars:
-            reasons[at] = f"{len(text)} characters; at most MAX_TEXT_CHARS = {parts.settings.max_text_chars} are read"
+        if len(item.text) > parts.settings.max_text_chars:
+            reasons[at] = (
+                f"{len(item.text)} characters; at most MAX_TEXT_CHARS = {parts.settings.max_text_chars} are read"
+            )
         else:
-            texts[at] = text
-    return texts, reasons
+            items[at] = item
+    return items, reasons
 
 
-def _outputs(
-    parts: Parts, project: Project | None, schema: Schema, active: Activation | None, texts: Mapping[int, str]
-) -> dict[int, dict[str, Output]]:
-    """Position -> control -> output. Texts go through the model in order of length, a turn at a time."""
-    if not texts:
+def _said(
+    parts: Parts, project: Project | None, schema: Schema, active: Activation | None, items: Mapping[int, Item]
+) -> dict[int, tuple[dict[str, Output], float]]:
+    """Position -> (control -> output, what a label is worth). Tasks go through the model in order of length, a turn at
+    a time."""
+    if not items:
         return {}
     version = _version(parts, project, schema, active)
-    order = sorted(texts, key=lambda at: (len(texts[at]), at))
-    found: dict[int, dict[str, Output]] = {}
+    order = sorted(items, key=lambda at: (len(items[at].text), at))
+    found: dict[int, tuple[dict[str, Output], float]] = {}
     for start in range(0, len(order), TURN):
         part = order[start : start + TURN]
         with parts.host.turn():
-            by_control = version.predict([texts[at] for at in part])
+            rows, by_control = version.rows_and_outputs([items[at] for at in part])
+        worth = version.judge.worth(rows)
         for i, at in enumerate(part):
-            found[at] = {name: outputs[i] for name, outputs in by_control.items()}
+            found[at] = ({name: outputs[i] for name, outputs in by_control.items()}, float(worth[i]))
     return found
 
 

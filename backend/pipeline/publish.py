@@ -19,7 +19,6 @@ from backend.errors import StudioError
 from backend.pipeline.parts import Parts
 from backend.pipeline.ranking import Ranking, rank, view
 from backend.pipeline.suggestions import show_above
-from backend.problems.schema import Output
 from backend.problems.version import Version
 from backend.registry import versions as records
 from backend.registry.database import now
@@ -61,8 +60,8 @@ def push(parts: Parts, key: str, version_name: str, name: str) -> int:
     if not todo:
         return 0
     model = load(parts, project, version_name)
-    features = parts.features.of(model.encoder).get([table.texts[table.position[t]] for t in todo])
-    by_control = model.outputs(features)
+    items = [table.items[table.position[t]] for t in todo]
+    by_control = model.outputs(items, parts.features.of(model).get(items))
     above = show_above(parts, project, fresh=True)
     predictions = [
         {
@@ -70,6 +69,7 @@ def push(parts: Parts, key: str, version_name: str, name: str) -> int:
             **encode_prediction(
                 project.asks(),
                 {c: outputs[at] for c, outputs in by_control.items()},
+                items[at],
                 planned[task][0],
                 name,
                 above=above,
@@ -160,13 +160,17 @@ def _apply_moves(
     held: Mapping[int, Any],
 ) -> None:
     schema, above = project.asks(), show_above(parts, project, fresh=True)
+    outputs = ranking.outputs([task for task in changes if task not in held])
+    table = ranking.view.table
     # the last place first: at no moment does a task stand before one that is to precede it
     for task, score in sorted(changes.items(), key=lambda item: -item[1]):
         prediction = _prediction_id(parts, project, activation.name, task) if task in held else None
         if prediction is not None:
             parts.studio.patch_score(prediction, score)
             continue
-        body = encode_prediction(schema, ranking.outputs[task], score, activation.name, above=above)
+        said = outputs[task] if task in outputs else ranking.outputs([task])[task]
+        item = table.items[table.position[task]]
+        body = encode_prediction(schema, said, item, score, activation.name, above=above)
         parts.studio.create_prediction(task, body["result"], body["score"], body["model_version"])
 
 
@@ -188,8 +192,15 @@ def _extend(
     last = max([FIRST_SCORE, *waiting.values()])
     rows = [(pick.task_id, last + STEP * (at + 1), pick.reason) for at, pick in enumerate(fresh)]
     schema, above = project.asks(), show_above(parts, project, fresh=True)
+    outputs = ranking.outputs([task for task, _, _ in rows])
+    table = ranking.view.table
     predictions = [
-        {"task": task, **encode_prediction(schema, ranking.outputs[task], score, activation.name, above=above)}
+        {
+            "task": task,
+            **encode_prediction(
+                schema, outputs[task], table.items[table.position[task]], score, activation.name, above=above
+            ),
+        }
         for task, score, _ in rows
     ]
     records.save_published(parts.registry, project.key, activation.name, rows)
@@ -245,8 +256,3 @@ def _still_open(parts: Parts, ours: Sequence[int], theirs: Sequence[int]) -> lis
 def served_score(worth: float) -> float:
     """The score that ``/predict`` gives a task outside the window: in [0.5, 1], low where a label is worth more."""
     return 1.0 - 0.5 * min(1.0, max(0.0, worth))
-
-
-def empty(reason: str) -> Output:
-    """What is said of a task that cannot be predicted."""
-    return Output(probs=None, reason=reason)

@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.pipeline.decide import Field, Policy, decide, fresh_head
-from backend.pipeline.parts import Parts, main_control
+from backend.pipeline.decide import Field, Policy, decide, fresh_judge
+from backend.pipeline.parts import Parts
 from backend.pipeline.pool import Labels, TaskTable, read_labels
-from backend.problems.schema import Output
+from backend.problems.judge import Judge
+from backend.problems.schema import Floats, Output
 from backend.problems.version import Version
 from backend.registry.records import Project
 from backend.serving.features import FeatureStore
 
-# New texts that a refresh may encode itself; more wait for the encoding job, so that the annotator does not.
-FRESH_TEXTS = 128
+# New tasks that a refresh may encode itself; more wait for the encoding job, so that the annotator does not.
+FRESH_ITEMS = 128
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,6 @@ class Pick:
 
     task_id: int
     reason: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """The next tasks, best first, and what the model says of each (by task id)."""
-
-    picks: Sequence[Pick]
-    outputs: Mapping[int, Mapping[str, Output]]
 
 
 @dataclass(frozen=True)
@@ -46,64 +39,83 @@ class View:
     store: FeatureStore
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """The next tasks, best first, and the version that judged them: its heads may be newer than the view's."""
+
+    picks: Sequence[Pick]
+    view: View
+    version: Version
+
+    def outputs(self, task_ids: Sequence[int]) -> dict[int, dict[str, Output]]:
+        """Task id -> control -> what the model says. Of a held-out task the version itself speaks: a head that was
+        fitted after it was made must not change what it is measured by."""
+        table = self.view.table
+        audit = {i for i in task_ids if table.audit[table.position[i]]}
+        fresh = [i for i in task_ids if i not in audit]
+        return {**_outputs(self.view, self.version, fresh), **_outputs(self.view, self.view.version, sorted(audit))}
+
+
+def _outputs(view: View, version: Version, task_ids: Sequence[int]) -> dict[int, dict[str, Output]]:
+    if not task_ids:
+        return {}
+    items = [view.table.items[view.table.position[i]] for i in task_ids]
+    by_control = version.outputs(items, view.store.get(items))
+    return {i: {name: outputs[at] for name, outputs in by_control.items()} for at, i in enumerate(task_ids)}
+
+
 def view(parts: Parts, project: Project, version: Version) -> View:
-    """The current view; texts of new labels are encoded on the way, so that no label waits for a training."""
+    """The current view; the tasks of new labels are encoded on the way, so that no label waits for a training."""
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-    labels = read_labels(parts.registry, project)
-    store = parts.features.of(version.encoder)
-    answered = [table.texts[table.position[i]] for i in labels.targets if i in table.position]
-    fresh = store.missing(answered) + store.missing(table.texts)[:FRESH_TEXTS]
-    store.fill(version.encoder, fresh)
+    labels = read_labels(parts.registry, project, table)
+    store = parts.features.of(version)
+    answered = [table.items[table.position[i]] for i in labels.targets if i in table.position]
+    fresh = store.missing(answered) + store.missing(table.items)[:FRESH_ITEMS]
+    store.fill(version, fresh)
     return View(project, version, table, labels, store)
 
 
 def rank(parts: Parts, view: View, n: int, *, refit: bool) -> Ranking:
     """The ``n`` tasks to label next.
 
-    ``refit``: fit a fresh head to all labels on the version's features, which costs a fraction of a second and knows
-    the newest labels; otherwise the version's own head judges.
+    ``refit``: fit fresh heads to all labels on the version's features, which costs a fraction of a second and knows
+    the newest labels; otherwise the version's own heads judge.
     """
-    control, _ = main_control(view.version.schema)
     settings = parts.settings
-    at = np.flatnonzero(view.store.present(view.table.texts))  # positions in the table
-    field = _field(parts, view, at, control.name)
-    own = view.version.heads[control.name]
-    head = fresh_head(control, field, own, settings.seed) if refit else own
+    at = np.flatnonzero(view.store.present(view.table.items))  # positions in the table
+    own = Judge(view.version.schema, view.version.heads, view.version.encoder.dim, settings.weights)
+    field = _field(parts, view, at, own)
+    judge = fresh_judge(own, field, settings.seed) if refit else own
     policy = Policy(settings.strategy, settings.audit_share, settings.seed)
-    choices = [(int(view.table.ids[at[c.position]]), c) for c in decide(control, field, head, n, policy, judge=own)]
-    return Ranking(
-        [Pick(task_id, choice.reason) for task_id, choice in choices],
-        {task_id: {control.name: choice.output} for task_id, choice in choices},
-    )
+    picks = [Pick(int(view.table.ids[at[c.position]]), c.reason) for c in decide(judge, field, n, policy)]
+    return Ranking(picks, view, view.version.with_heads(judge.heads))
 
 
-def _field(parts: Parts, view: View, at: NDArray[np.int64], control: str) -> Field:
+def _field(parts: Parts, view: View, at: NDArray[np.int64], judge: Judge) -> Field:
     """The tasks at these positions of the table as arrays."""
     ids = view.table.ids[at]
-    texts = [view.table.texts[p] for p in at]
-    features = view.store.get(texts)
+    items = [view.table.items[p] for p in at]
+    rows = view.store.get(items)
     touched = np.isin(ids, np.fromiter(view.labels.touched, np.int64, len(view.labels.touched)))
     audit = view.table.audit[at]
     targets = view.labels.targets
     return Field(
-        features=features,
+        rows=rows,
         open=~touched,
         audit=audit,
         audit_rank=view.table.audit_rank[at],
-        targets={p: targets[i][control] for p, i in enumerate(ids.tolist()) if control in targets.get(i, ())},
-        clusters=_clusters(parts, view, at, features, ~touched & ~audit),
-        texts=texts,
+        targets={p: targets[i] for p, i in enumerate(ids.tolist()) if i in targets},
+        clusters=_clusters(parts, view, at, judge.features(rows), ~touched & ~audit),
+        texts=[item.text for item in items],
     )
 
 
 def _clusters(
-    parts: Parts, view: View, at: NDArray[np.int64], features: NDArray[np.float32], choosable: NDArray[np.bool_]
+    parts: Parts, view: View, at: NDArray[np.int64], features: Floats, choosable: NDArray[np.bool_]
 ) -> NDArray[np.int64] | None:
     """Cluster numbers, shape of ``at``; -1 where nothing is to be chosen, None where nothing is anywhere."""
     if not choosable.any():
         return None
     numbers = np.full(len(at), -1, np.int64)
-    numbers[choosable] = parts.pools.clusters(
-        view.project, view.version.encoder.base_id, at[choosable], features[choosable]
-    )
+    numbers[choosable] = parts.pools.clusters(view.project, view.version.base_id, at[choosable], features[choosable])
     return numbers

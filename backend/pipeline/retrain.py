@@ -16,24 +16,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.active.metrics import accuracy_interval, macro_f1_interval, worse_beyond_noise
+from backend.active.metrics import accuracy_interval, worse_beyond_noise
 from backend.errors import UserError
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
 from backend.pipeline.evaluation import evaluate, interval_json
-from backend.pipeline.parts import Parts, main_control
+from backend.pipeline.parts import Parts
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.pipeline.publish import load
-from backend.problems.schema import Example, Output, Schema
+from backend.problems.base import problem_for
+from backend.problems.examples import example_from, example_json, learnable
+from backend.problems.schema import Control, Example, Output, Schema
 from backend.problems.version import Version, load_version
 from backend.registry import versions as records
 from backend.registry.records import Project, VersionRow
 from backend.serving.host import data_folder
+from backend.settings import Settings
 from backend.telemetry import logger
 
 log = logger("retrain")
 
 Progress = Callable[[float, str], None]
+Outputs = Mapping[str, Sequence[Output]]
 
 
 def cold_start(parts: Parts, project: Project) -> VersionRow:
@@ -62,15 +66,15 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
     project = parts.registry.must_project(key)
     seen, _ = parts.registry.newest_change(key)
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-    labels = read_labels(parts.registry, project)
+    labels = read_labels(parts.registry, project, table)
     train, held_out = split(table, labels)
     _check_enough(project, train)
     content = {
         "schema": project.asks().to_json(),
         "model": asdict(ModelSpec.from_settings(parts.settings)),
         "recipe": asdict(Recipe.from_settings(parts.settings)),
-        "train": [_example_json(e) for e in train],
-        "held_out": [_example_json(e) for e in held_out],
+        "train": [example_json(project.asks(), e) for e in train],
+        "held_out": [example_json(project.asks(), e) for e in held_out],
     }
     text = json.dumps(content, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -86,7 +90,7 @@ def split(table: TaskTable, labels: Labels) -> tuple[list[Example], list[Example
     for task_id in sorted(labels.targets):
         at = table.position.get(task_id)
         if at is not None:
-            example = Example(task_id, table.texts[at], labels.targets[task_id])
+            example = Example(task_id, table.items[at], labels.targets[task_id])
             (held_out if table.audit[at] else train).append(example)
     return train, held_out
 
@@ -144,11 +148,12 @@ def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str)
     schema = project.asks()
     content = json.loads(Path(snapshot["path"]).read_text())
     meta = json.loads((parts.storage.get(location) / "version.json").read_text())
-    held_out = [example_from(e) for e in content["held_out"]]
     trained_schema = Schema.from_json(content["schema"])
+    held_out = [example_from(trained_schema, e) for e in content["held_out"]]
     version = load_version(parts.storage.get(location), parts.host.encoder())
-    outputs = _outputs(version, trained_schema, held_out)
-    verdict = _verdict(parts, project, held_out, correct(trained_schema, held_out, outputs))
+    outputs = _outputs(version, held_out)
+    quality = qualities(trained_schema, held_out, outputs, parts.settings.weights)
+    verdict = _verdict(parts, project, held_out, quality)
     if schema.hash == trained_schema.hash:
         meta = {**meta, "evaluation": _evaluation(parts, project, content, version)}
     row = records.add_version(
@@ -159,7 +164,7 @@ def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str)
         seen=snapshot["seen"],
         labels=snapshot["labels"],
         location=location,
-        audit=audit_result(trained_schema, held_out, outputs, parts.settings.seed),
+        audit=audit_result(trained_schema, held_out, outputs, parts.settings),
         meta=meta,
         verdict=verdict,
     )
@@ -176,34 +181,56 @@ def discard(parts: Parts, snapshot: Mapping[str, Any]) -> None:
 
 
 def audit_result(
-    schema: Schema, held_out: Sequence[Example], outputs: Sequence[Output], seed: int
+    schema: Schema, held_out: Sequence[Example], outputs: Outputs, settings: Settings
 ) -> dict[str, Any] | None:
-    """``{"n", "correct", "value", "low", "high", "macro_f1": {"value", "low", "high"}}``, None without an example."""
+    """``{"n", "metric", "correct", "value", "low", "high", …, "controls"}``, None without an example.
+
+    ``value`` is the mean quality of the answers; with one control ``metric`` is its name and what else its problem
+    reports stands beside it, ``{"value", "low", "high"}`` each. With several ``controls`` has all that for each.
+    """
     if not held_out:
         return None
-    control, problem = main_control(schema)
-    right = int(correct(schema, held_out, outputs).sum())
-    answers = [problem.answer(output) for output in outputs]
-    said = [-1 if answer is None else problem.hard_class(answer) for answer in answers]
-    true = [problem.hard_class(e.targets[control.name]) for e in held_out]
-    return {
-        "n": len(held_out),
-        "correct": right,
-        **interval_json(accuracy_interval(right, len(held_out))),
-        "macro_f1": interval_json(macro_f1_interval(said, true, seed=seed)),
-    }
+    by_control = {c.name: _audit_of(c, held_out, outputs[c.name], settings.seed) for c in schema.controls}
+    measured = {name: audit for name, audit in by_control.items() if audit is not None}
+    if len(schema.controls) == 1:
+        return measured.get(schema.controls[0].name)
+    right = float(qualities(schema, held_out, outputs, settings.weights).sum())
+    whole = {"metric": "quality", **_mean_json(right, len(held_out))}
+    return {**whole, "controls": measured}
 
 
-def correct(schema: Schema, held_out: Sequence[Example], outputs: Sequence[Output]) -> NDArray[np.bool_]:
-    """Which of the outputs are right, (N,)."""
-    control, problem = main_control(schema)
-    pairs = zip(outputs, held_out, strict=True)
-    return np.array([problem.correct(o, e.targets[control.name]) for o, e in pairs], bool)
+def _audit_of(control: Control, held_out: Sequence[Example], outputs: Sequence[Output], seed: int) -> Any:
+    problem, name = problem_for(control), control.name
+    pairs = [(o, e.targets[name]) for o, e in zip(outputs, held_out, strict=True) if name in e.targets]
+    if not pairs:
+        return None
+    right = sum(problem.quality(control, output, target) for output, target in pairs)
+    report = problem.report(control, *zip(*pairs, strict=True), seed=seed)
+    reported = {name: interval_json(interval) for name, interval in report.items()}
+    return {"metric": problem.metric, **_mean_json(right, len(pairs)), **reported}
 
 
-def _outputs(version: Version, schema: Schema, held_out: Sequence[Example]) -> list[Output]:
-    control, _ = main_control(schema)
-    return version.predict([e.text for e in held_out])[control.name] if held_out else []
+def _mean_json(right: float, n: int) -> dict[str, Any]:
+    return {"n": n, "correct": round(right, 4), **interval_json(accuracy_interval(right, n))}
+
+
+def qualities(
+    schema: Schema, examples: Sequence[Example], outputs: Outputs, weights: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """How right the answers are (N,), in [0, 1]: the weighted mean over the controls that the example has a target
+    of."""
+    total, whole = np.zeros(len(examples)), np.zeros(len(examples))
+    for control in schema.controls:
+        problem, weight = problem_for(control), weights.get(control.name, 1.0)
+        for at, (output, example) in enumerate(zip(outputs[control.name], examples, strict=True)):
+            if control.name in example.targets:
+                total[at] += weight * problem.quality(control, output, example.targets[control.name])
+                whole[at] += weight
+    return np.divide(total, whole, out=np.zeros(len(examples)), where=whole > 0)
+
+
+def _outputs(version: Version, held_out: Sequence[Example]) -> Outputs:
+    return version.predict([e.item for e in held_out])
 
 
 def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], version: Version) -> dict[str, Any]:
@@ -212,41 +239,43 @@ def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], vers
     rows = [r for r in records.versions(parts.registry, project.key) if r.schema_hash == schema.hash]
     previous = load(parts, project, rows[-1].name) if rows else None
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-    return evaluate(parts, schema, [example_from(e) for e in content["train"]], table, version, previous)
+    return evaluate(parts, schema, [example_from(schema, e) for e in content["train"]], table, version, previous)
 
 
-def _verdict(parts: Parts, project: Project, held_out: Sequence[Example], new: NDArray[np.bool_]) -> str:
+def _verdict(parts: Parts, project: Project, held_out: Sequence[Example], new: NDArray[np.float64]) -> str:
     current = records.active(parts.registry, project.key)
     row = records.version(parts.registry, project.key, current.version) if current else None
     if row is None or row.schema_hash != project.asks().hash:
         return "ready"
-    old = correct(project.asks(), held_out, _outputs(load(parts, project, row.name), project.asks(), held_out))
+    outputs = _outputs(load(parts, project, row.name), held_out)
+    old = qualities(project.asks(), held_out, outputs, parts.settings.weights)
     if not worse_beyond_noise(old, new):
         return "ready"
-    return f"worse than {row.name} on the same {len(new)} held-out tasks: {int(new.sum())} right, not {int(old.sum())}"
+    return (
+        f"worse than {row.name} on the same {len(new)} held-out tasks: {_right(new.sum())} right, not "
+        f"{_right(old.sum())}"
+    )
 
 
 def _message(row: VersionRow) -> str:
-    on = f"{row.audit['correct']} of {row.audit['n']} held-out tasks right" if row.audit else "no held-out task yet"
+    on = (
+        f"{_right(row.audit['correct'])} of {row.audit['n']} held-out tasks right"
+        if row.audit
+        else "no held-out task yet"
+    )
     return f"{row.name} learned from {row.labels} labels, {on}" + (
         "" if row.verdict == "ready" else f"; not activated: {row.verdict}"
     )
 
 
+def _right(quality: float) -> str:
+    """A sum of qualities: a whole number where answers are right or wrong."""
+    return f"{quality:.1f}".removesuffix(".0")
+
+
 def _check_enough(project: Project, train: list[Example]) -> None:
-    control, problem = main_control(project.asks())
-    if not problem.can_fit(control, [e.targets[control.name] for e in train]):
+    if not learnable(project.asks(), train):
         raise UserError(
             f"{len(train)} labelled tasks that may be trained on are too few, or they all have the same label.",
             "Label a few more; tasks of the audit share do not count.",
         )
-
-
-def _example_json(example: Example) -> dict[str, Any]:
-    targets = {name: [round(float(x), 6) for x in target] for name, target in example.targets.items()}
-    return {"task": example.task_id, "text": example.text, "targets": targets}
-
-
-def example_from(value: Mapping[str, Any]) -> Example:
-    targets = {name: np.array(target, np.float32) for name, target in value["targets"].items()}
-    return Example(value["task"], value["text"], targets)

@@ -1,16 +1,18 @@
 """Whether a suggestion is shown or the task is blank, and how often annotators kept what they were shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from backend.active.suggestion import threshold
-from backend.pipeline.parts import Parts, main_control
-from backend.problems.schema import Schema
+from backend.errors import UserError
+from backend.pipeline.parts import Parts
+from backend.problems.base import problem_for
+from backend.problems.schema import Item, Schema
 from backend.registry import versions as records
 from backend.registry.database import now
 from backend.registry.records import Annotation, Project
-from backend.studio.codec import confidence, decode
+from backend.studio.codec import confidence, decode, read_item
 
 NEWEST = 500  # answers that the threshold is learned from
 FRESH_S = 10.0  # a web process looks at the answers again after this
@@ -28,22 +30,36 @@ class Shown:
     kept: bool | None
 
 
-def shown_to_annotators(schema: Schema, annotations: Sequence[Annotation]) -> list[Shown]:
-    """What was shown for each answer that is no skip and of which Label Studio told the prediction."""
-    return [shown for a in annotations if (shown := _shown(schema, a)) is not None]
+def shown_to_annotators(
+    schema: Schema, annotations: Sequence[Annotation], data: Mapping[int, Mapping[str, Any]]
+) -> list[Shown]:
+    """What was shown for each answer that is no skip and of which Label Studio told the prediction; ``data``: of the
+    tasks by id."""
+    found = (_shown(schema, a, _item(schema, data.get(a.task_id))) for a in annotations)
+    return [shown for shown in found if shown is not None]
 
 
-def _shown(schema: Schema, annotation: Annotation) -> Shown | None:
-    control, problem = main_control(schema)
-    given = decode(schema, [annotation.to_studio()])
-    if annotation.shown is None or not given or control.name not in given:
+def _item(schema: Schema, data: Mapping[str, Any] | None) -> Item | None:
+    try:
+        return read_item(schema, data or {})
+    except UserError:  # the task was changed or deleted since
+        return None
+
+
+def _shown(schema: Schema, annotation: Annotation, item: Item | None) -> Shown | None:
+    given = decode(schema, [annotation.to_studio()], item)
+    if annotation.shown is None or not given:
         return None
     result = annotation.shown.get("result") or []
     name = str(annotation.shown.get("model_version") or "")
-    suggested = decode(schema, [{"result": result}])
-    if not suggested or control.name not in suggested:
+    there = [c for c in schema.controls if any(r.get("from_name") == c.name for r in result)]
+    suggested = decode(schema, [{"result": result}], item) if there else None
+    compared = [c for c in there if suggested and c.name in suggested and c.name in given]
+    if not compared or suggested is None:
         return Shown(name, None, None)
-    return Shown(name, confidence(control, result), problem.kept(suggested[control.name], given[control.name]))
+    confidences = [x for c in compared if (x := confidence(c, result)) is not None]
+    kept = all(problem_for(c).kept(suggested[c.name], given[c.name]) for c in compared)
+    return Shown(name, min(confidences, default=None), kept)
 
 
 def show_above(parts: Parts, project: Project | None, *, fresh: bool = False) -> float:
@@ -55,10 +71,18 @@ def show_above(parts: Parts, project: Project | None, *, fresh: bool = False) ->
         return parts.settings.suggest_above
     known = parts.thresholds.get(project.key)
     if fresh or known is None or now() - known[0] > FRESH_S:
-        annotations = parts.registry.annotations_with_suggestion(project.key, NEWEST)
-        found = _threshold(parts, project, shown_to_annotators(project.schema, annotations))
+        found = _threshold(parts, project, _answers(parts, project, NEWEST))
         parts.thresholds[project.key] = known = (now(), found)
     return known[1]
+
+
+def _answers(parts: Parts, project: Project, newest: int | None = None) -> list[Shown]:
+    """What was shown for the newest answers of a project, or for all of them."""
+    if project.schema is None:
+        return []
+    annotations = parts.registry.annotations_with_suggestion(project.key, newest)
+    data = parts.registry.tasks(project.key, [a.task_id for a in annotations])
+    return shown_to_annotators(project.schema, annotations, data)
 
 
 def _threshold(parts: Parts, project: Project, answers: Sequence[Shown]) -> float:
@@ -80,8 +104,7 @@ def report(parts: Parts, project: Project) -> dict[str, Any]:
 
     A correction is an answer other than the suggestion that was shown; blank tasks count as tasks.
     """
-    annotations = parts.registry.annotations_with_suggestion(project.key)
-    answers = shown_to_annotators(project.schema, annotations) if project.schema else []
+    answers = _answers(parts, project)
     names = dict.fromkeys(a.name for a in answers)
     by_version = [{"name": name, **_counts([a for a in answers if a.name == name])} for name in names]
     return {"show_above": round(show_above(parts, project, fresh=True), 4), **_counts(answers), "versions": by_version}

@@ -10,7 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
-from backend.pipeline.retrain import example_from
+from backend.problems.examples import example_from
 from backend.problems.schema import Schema
 
 
@@ -26,6 +26,7 @@ def main(snapshot: str, out: str) -> None:
     from backend.problems.training import train_version
 
     content = json.loads(Path(snapshot).read_text())
+    schema = Schema.from_json(content["schema"])
     with tqdm(total=None, unit="step", disable=not sys.stderr.isatty()) as bar:
 
         def on_progress(step: int, steps: int, loss: float) -> None:
@@ -37,9 +38,9 @@ def main(snapshot: str, out: str) -> None:
 
         train_version(
             ModelSpec(**content["model"]),
-            Schema.from_json(content["schema"]),
-            [example_from(e) for e in content["train"]],
-            [example_from(e) for e in content["held_out"]],
+            schema,
+            [example_from(schema, e) for e in content["train"]],
+            [example_from(schema, e) for e in content["held_out"]],
             Recipe(**content["recipe"]),
             Path(out),
             on_progress,

@@ -3,78 +3,145 @@
 A further kind is one module with such a class and one entry in ``PROBLEMS``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from backend.active.head import LinearHead
+from backend.active.metrics import Interval
 from backend.errors import UnsupportedConfig
 from backend.problems.choices import SingleChoice
-from backend.problems.schema import Control, Example, Floats, Output
+from backend.problems.schema import Control, Example, Floats, Item, Output
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from backend.models.encoder import Encoder
+    from backend.models.training import HeadTask
 
 
 class Problem(Protocol):
-    """Targets, heads, loss, decoding and uncertainty of one kind of control. Stateless."""
+    """Targets, heads, loss, decoding and uncertainty of one kind of control. Stateless.
 
-    def targets_array(self, control: Control, examples: Sequence[Example]) -> tuple[Floats, NDArray[np.bool_]]:
-        """Targets (N, …) of examples, and which of them have one, (N,); rows without one are zero."""
+    A *reading* is what the model computes of items once: outputs and columns are made of it. *Columns* (N, W) are the
+    numbers of a task that are kept, so that a queue is sorted without the model. ``fast``: the columns are a reading,
+    so that a head can be refitted to new labels in a fraction of a second; other problems keep a judgement of the
+    version's own head in them. ``metric`` names what :meth:`quality` is on average, ``measure`` what
+    :meth:`profile` measures, ``auto`` the strategy that ``auto`` stands for.
+    """
 
-    def can_fit(self, control: Control, targets: Sequence[Floats]) -> bool:
+    @property
+    def fast(self) -> bool: ...
+
+    @property
+    def metric(self) -> str: ...
+
+    @property
+    def measure(self) -> str: ...
+
+    @property
+    def auto(self) -> str: ...
+
+    # --------------------------------------------------------------------------------------------------- targets
+    def can_fit(self, control: Control, targets: Sequence[Any]) -> bool:
         """Whether there is enough to learn from."""
 
-    def fit_head(self, control: Control, features: Floats, targets: Sequence[Floats], *, seed: int) -> LinearHead:
-        """The head fitted to features (N, D), in a fraction of a second."""
+    def target_json(self, target: Any) -> Any:
+        """A target as JSON values."""
+
+    def target_from_json(self, value: Any) -> Any:
+        """The target of :meth:`target_json`."""
+
+    # --------------------------------------------------------------------------------------------------- the model
+    def texts(self, control: Control, item: Item) -> tuple[str, ...]:
+        """What the encoder reads of an item that has the control's fields."""
+
+    def width(self, control: Control, dim: int) -> int:
+        """W, the columns that are kept of each task, for features of size ``dim``."""
+
+    def read(self, control: Control, head: LinearHead, encoder: "Encoder", items: Sequence[Item]) -> Any:
+        """The reading of N items."""
+
+    def columns(self, control: Control, head: LinearHead, reading: Any) -> Floats:
+        """The columns (N, W) of a reading."""
+
+    def outputs(self, control: Control, head: LinearHead, reading: Any) -> list[Output]:
+        """What the head says of the N items of a reading."""
+
+    def profile(self, control: Control, head: LinearHead, columns: Floats) -> Floats:
+        """Probabilities (N, K), K of at least 2, rows summing to 1, whose margin says what a label is worth: level
+        where it is worth most. Where the classes of a choice are not what is uncertain, K is 2."""
+
+    def mc_head(self, control: Control, head: LinearHead) -> LinearHead | None:
+        """The head whose softmax on the columns is the profile, which MC-dropout samples from; None without one."""
+
+    # ----------------------------------------------------------------------------------------------------- the head
+    def fit_head(self, control: Control, columns: Floats, targets: Sequence[Any], *, seed: int) -> LinearHead:
+        """Of ``fast`` problems: the head fitted to columns (N, W)."""
 
     def fit_calibrated(
         self,
         control: Control,
-        train: tuple[Floats, Sequence[Floats]],
-        held_out: tuple[Floats, Sequence[Floats]],
+        train: tuple[Floats, Sequence[Any]],
+        held_out: tuple[Floats, Sequence[Any]],
         *,
         seed: int,
     ) -> LinearHead:
-        """:meth:`fit_head` on features (N, D) and targets, with honest probabilities; held-out ones (M may be 0) only
-        serve for those."""
+        """Of ``fast`` problems: :meth:`fit_head` on columns (N, W) and targets, with honest probabilities; held-out
+        ones (M may be 0) only serve for those."""
 
-    def zero_shot_head(self, control: Control, embed: Callable[[Sequence[str]], Floats]) -> LinearHead:
-        """The head before there is any label, from what the labels are called."""
+    def zero_shot_head(self, control: Control, dim: int, embed: Callable[[Sequence[str]], Floats]) -> LinearHead:
+        """The head before there is any label."""
 
-    def loss(self, targets: Floats, smoothing: float) -> "Callable[[Tensor, Tensor], Tensor]":
-        """The training loss for these targets (N, …) as a whole: logits (B, K), targets (B, …) to losses (B,)."""
+    def head_task(
+        self, control: Control, encoder: "Encoder", examples: Sequence[Example], *, smoothing: float, seed: int
+    ) -> "HeadTask":
+        """What is trained: for examples of which some may lack a target of this control, one at least has it."""
 
-    def groups(self, targets: Floats) -> NDArray[np.int64]:
-        """Which examples are alike (N,), for targets (N, …): equal numbers; -1 is like no other."""
+    def calibrated(
+        self, control: Control, head: LinearHead, encoder: "Encoder", examples: Sequence[Example]
+    ) -> LinearHead:
+        """A trained head with its probabilities made honest on held-out examples, all with a target; may be none."""
 
-    def calibrated(self, head: LinearHead, features: Floats, targets: Floats) -> LinearHead:
-        """The head with its probabilities made honest on held-out features (N, D) and targets (N, …); N may be 0."""
-
-    def outputs(self, head: LinearHead, features: Floats) -> list[Output]:
-        """What the head says of features (N, D)."""
-
-    def uncertainty(self, outputs: Sequence[Output]) -> NDArray[np.float64]:
-        """How unsure each output is, (N,), in [0, 1], high = uncertain; 1 for outputs without an answer."""
-
-    def hard_class(self, target: Floats) -> int:
-        """The position of the target's first label."""
-
-    def answer(self, output: Output) -> Floats | None:
+    # --------------------------------------------------------------------------------------------------- judgements
+    def answer(self, output: Output) -> Any | None:
         """What the output says as a target; None where it says nothing."""
 
-    def kept(self, shown: Floats, given: Floats) -> bool:
+    def sure(self, target: Any) -> Output:
+        """The output that says a target, with certainty."""
+
+    def category(self, target: Any) -> Hashable:
+        """Equal for targets that say the same."""
+
+    def hard_class(self, target: Any) -> int:
+        """Which class of the profile a target is; 0 where these are no classes of targets."""
+
+    def kept(self, shown: Any, given: Any) -> bool:
         """Whether an annotator left the suggestion as it was; both are targets of one person."""
 
-    def correct(self, output: Output, target: Floats) -> bool:
-        """Whether the answer is right."""
+    def quality(self, control: Control, output: Output, target: Any) -> float:
+        """How right an answer is, in [0, 1]."""
+
+    def labels_in(self, target: Any) -> frozenset[int]:
+        """Positions of the control's labels that a target holds."""
+
+    def scores(self, control: Control, outputs: Sequence[Output], targets: Sequence[Any]) -> Mapping[str, float]:
+        """What is measured of N answers, at least one: first the score that a learning curve shows, high = good, then
+        others; with ``ece`` and ``nll`` where the confidence is a probability."""
+
+    def report(
+        self, control: Control, outputs: Sequence[Output], targets: Sequence[Any], *, seed: int
+    ) -> Mapping[str, Interval]:
+        """What is told of the N answers to held-out tasks beside the mean quality: name -> value with interval."""
 
     def reason(
-        self, control: Control, output: Output, worth: float, *, pool_size: int, labelled: Sequence[Floats] = ()
+        self,
+        control: Control,
+        profile: Floats,
+        worth: float,
+        *,
+        pool_size: int,
+        labelled: Sequence[Any] = (),
     ) -> Mapping[str, Any]:
-        """Why the task was picked, as JSON values; ``labelled``: the targets that the model learned from."""
+        """Why a task with this ``profile`` (K,) was picked, as JSON values; ``labelled``: the targets that the model
+        learned from."""
 
 
 PROBLEMS: dict[str, Problem] = {"choices": SingleChoice()}

@@ -11,16 +11,15 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from backend.active.head import LinearHead
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
 from backend.models.training import HeadTask, Trained, train_adapter
 from backend.problems.base import problem_for
-from backend.problems.schema import Control, Example, Floats, Schema
-from backend.problems.version import HEADS, META, save_heads
+from backend.problems.examples import learnable
+from backend.problems.schema import Example, Schema
+from backend.problems.version import HEADS, META, cold_head, save_heads
 
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "scikit-learn")
 
@@ -43,9 +42,7 @@ def train_version(
         return read_meta(directory)
     encoder = base if isinstance(base, Encoder) else Encoder.load(base)
     started = time.monotonic()
-    texts = [e.text for e in train]
-    tasks = head_tasks(encoder, schema, train, recipe)
-    trained = train_adapter(encoder, texts, tasks, recipe, on_progress)
+    trained = train_adapter(encoder, head_tasks(encoder, schema, train, recipe), recipe, on_progress)
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
@@ -62,36 +59,36 @@ def train_version(
 
 
 def head_tasks(encoder: Encoder, schema: Schema, train: Sequence[Example], recipe: Recipe) -> dict[str, HeadTask]:
-    """What each control's head learns, starting from a linear head on the frozen encoder's features."""
-    features = encoder.embed([e.text for e in train])
-    return {c.name: _head_task(c, features, train, recipe) for c in schema.controls}
-
-
-def _head_task(control: Control, features: Floats, train: Sequence[Example], recipe: Recipe) -> HeadTask:
-    problem = problem_for(control)
-    targets, present = problem.targets_array(control, train)
-    if not present.any():
-        raise ValueError(f"no example has a target for {control.name!r}")
-    start = problem.fit_head(control, features[present], list(targets[present]), seed=recipe.seed)
-    loss = problem.loss(targets[present], recipe.smoothing)
-    return HeadTask(start, targets, present, loss, problem.groups(targets))
+    """What the head of each control learns that can learn from these examples. Raises ValueError where none can."""
+    tasks = {
+        c.name: problem_for(c).head_task(c, encoder, train, smoothing=recipe.smoothing, seed=recipe.seed)
+        for c in learnable(schema, train)
+    }
+    if not tasks:
+        raise ValueError(f"{len(train)} examples teach none of {', '.join(c.name for c in schema.controls)}")
+    return tasks
 
 
 def measured(
     encoder: Encoder, schema: Schema, trained: Trained, held_out: Sequence[Example]
 ) -> tuple[dict[str, LinearHead], dict[str, Any]]:
-    """Calibrated heads, and for each control ``{"n", "correct": {task id: bool}}`` on the held-out examples."""
-    features = encoder.embed([e.text for e in held_out])
+    """Calibrated heads, and for each control ``{"n", "quality": {task id: number in [0, 1]}}`` on held-out examples.
+
+    A control that could not be learned has its cold head.
+    """
     heads: dict[str, LinearHead] = {}
     metrics: dict[str, Any] = {}
     for control in schema.controls:
-        problem = problem_for(control)
-        targets, present = problem.targets_array(control, held_out)
-        heads[control.name] = problem.calibrated(trained.heads[control.name], features[present], targets[present])
-        outputs = problem.outputs(heads[control.name], features[present])
-        ids = [held_out[at].task_id for at in np.flatnonzero(present)]
-        right = [problem.correct(o, t) for o, t in zip(outputs, targets[present], strict=True)]
-        metrics[control.name] = {"n": len(ids), "correct": dict(zip(map(str, ids), right, strict=True))}
+        problem, name = problem_for(control), control.name
+        if name not in trained.heads:
+            heads[name] = cold_head(encoder, control)
+            continue
+        examples = [e for e in held_out if name in e.targets]
+        heads[name] = head = problem.calibrated(control, trained.heads[name], encoder, examples)
+        outputs = problem.outputs(control, head, problem.read(control, head, encoder, [e.item for e in examples]))
+        quality = [problem.quality(control, o, e.targets[name]) for o, e in zip(outputs, examples, strict=True)]
+        by_task = {str(e.task_id): q for e, q in zip(examples, quality, strict=True)}
+        metrics[name] = {"n": len(examples), "quality": by_task}
     return heads, metrics
 
 

@@ -5,6 +5,7 @@ subset looks perfect and the curve flat. The linear head's level is lower than t
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,15 @@ MOST = 600  # examples; more say little about the slope and cost seconds
 
 
 def cross_validate(
-    problem: Problem, control: Control, features: Floats, targets: Sequence[Floats], *, seed: int
+    problem: Problem, control: Control, columns: Floats, targets: Sequence[Any], *, seed: int
 ) -> list[Point]:
-    """Accuracy after growing numbers of labels, ascending; every size answers the same held-out examples.
+    """Quality after growing numbers of labels, ascending; every size answers the same held-out examples.
 
-    ``features`` (N, D) and N ``targets``. Empty where the examples are too few or too alike for it.
+    ``columns`` (N, W) and N ``targets``. Empty where the examples are too few or too alike for it, and for a problem
+    whose head is not fitted to columns.
     """
+    if not problem.fast:
+        return []
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(targets))[:MOST]
     if len(chosen) < 2 * FOLDS:
@@ -31,16 +35,16 @@ def cross_validate(
     folds = np.arange(len(chosen)) % FOLDS
     points = []
     for share in SHARES:
-        right, asked, sizes = 0, 0, []
+        right, asked, sizes = 0.0, 0, []
         for fold in range(FOLDS):
             rest, held_out = chosen[folds != fold], chosen[folds == fold]
             subset = rest[: max(2, round(share * len(rest)))]
             taught = [targets[at] for at in subset]
             if not problem.can_fit(control, taught):
                 continue
-            head = problem.fit_head(control, features[subset], taught, seed=seed)
-            outputs = problem.outputs(head, features[held_out])
-            right += sum(problem.correct(o, targets[at]) for o, at in zip(outputs, held_out, strict=True))
+            head = problem.fit_head(control, columns[subset], taught, seed=seed)
+            outputs = problem.outputs(control, head, columns[held_out])
+            right += sum(problem.quality(control, o, targets[at]) for o, at in zip(outputs, held_out, strict=True))
             asked += len(held_out)
             sizes.append(len(subset))
         if asked:

@@ -1,8 +1,10 @@
 """A version in memory: an encoder with its adapter merged in, and a head for each control."""
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,13 @@ from backend.active.head import LinearHead
 from backend.errors import ModelError
 from backend.models.encoder import Encoder
 from backend.problems.base import problem_for
-from backend.problems.schema import Floats, Output, Schema
+from backend.problems.judge import Judge
+from backend.problems.schema import Control, Floats, Item, Output, Schema
 
 META, HEADS = "version.json", "heads.safetensors"
+
+
+AT_ONCE = 256  # items that a head which keeps a judgement reads at a time: what it reads of one is large
 
 
 @dataclass(frozen=True)
@@ -26,23 +32,125 @@ class Version:
     schema: Schema
     meta: Mapping[str, Any]
 
-    def embed(self, texts: Sequence[str]) -> Floats:
-        """Features (N, D) of texts."""
-        return self.encoder.embed(texts)
+    @cached_property
+    def judge(self) -> Judge:
+        """What judges rows as this version does."""
+        return Judge(self.schema, self.heads, self.encoder.dim)
 
-    def outputs(self, features: Floats) -> dict[str, list[Output]]:
-        """What is said of features (N, D), for each control by name."""
-        return {c.name: problem_for(c).outputs(self.heads[c.name], features) for c in self.schema.controls}
+    @cached_property
+    def base_id(self) -> str:
+        """Names what :meth:`embed` computes: the encoder, and the heads where their judgement is part of it."""
+        judging = [c.name for c in self.schema.controls if not problem_for(c).fast]
+        own = [c for c in self.schema.controls if self.judge.layout.slices[c.name].start]
+        if not own:
+            return self.encoder.base_id
+        digest = hashlib.sha256(f"{self.encoder.base_id}{self.schema.hash}".encode())
+        for name in judging:
+            for part, array in sorted(self.heads[name].to_arrays().items()):
+                digest.update(f"{name}/{part}".encode() + np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
 
-    def predict(self, texts: Sequence[str]) -> dict[str, list[Output]]:
-        """What is said of texts, for each control by name, in order."""
-        return self.outputs(self.embed(texts))
+    @property
+    def dim(self) -> int:
+        """Width W of a row."""
+        return self.judge.layout.width
+
+    def embed(self, items: Sequence[Item]) -> Floats:
+        """Rows (N, W) of items: see :mod:`backend.problems.judge`. Columns of a control without its fields are 0."""
+        rows = self._documents(items)
+        for control in self.schema.controls:
+            for at, reading in self._readings(control, items) if self._has_columns(control) else ():
+                rows[at, self.judge.layout.slices[control.name]] = self._columns(control, reading)
+        return rows
+
+    def outputs(self, items: Sequence[Item], rows: Floats) -> dict[str, list[Output]]:
+        """What is said of items, for each control by name, in order; ``rows`` (N, W) as :meth:`embed` gives them.
+
+        An item without a control's fields has an output that says so.
+        """
+        said = {c.name: self._silence(c, items) for c in self.schema.controls}
+        for control in self.schema.controls:
+            problem = problem_for(control)
+            there = _having(control, items)
+            if problem.fast and there:
+                columns = self.judge.columns(control.name, rows[there])
+                _put(said[control.name], there, problem.outputs(control, self.heads[control.name], columns))
+                continue
+            for at, reading in self._readings(control, items):
+                _put(said[control.name], at, problem.outputs(control, self.heads[control.name], reading))
+        return said
+
+    def rows_and_outputs(self, items: Sequence[Item]) -> tuple[Floats, dict[str, list[Output]]]:
+        """:meth:`embed` and :meth:`outputs` at once: the model reads each item once."""
+        rows = self._documents(items)
+        said = {c.name: self._silence(c, items) for c in self.schema.controls}
+        for control in self.schema.controls:
+            if not self._has_columns(control):
+                continue
+            for at, reading in self._readings(control, items):
+                rows[at, self.judge.layout.slices[control.name]] = self._columns(control, reading)
+                outputs = problem_for(control).outputs(control, self.heads[control.name], reading)
+                _put(said[control.name], at, outputs)
+        for control in self.schema.controls:
+            there = _having(control, items)
+            if there and not self._has_columns(control):
+                columns = self.judge.columns(control.name, rows[there])
+                outputs = problem_for(control).outputs(control, self.heads[control.name], columns)
+                _put(said[control.name], there, outputs)
+        return rows, said
+
+    def predict(self, items: Sequence[Item]) -> dict[str, list[Output]]:
+        """What is said of items, for each control by name, in order."""
+        return self.rows_and_outputs(items)[1]
+
+    def _documents(self, items: Sequence[Item]) -> Floats:
+        """Rows (N, W) with the features of the documents, and nothing yet of the controls."""
+        rows = np.zeros((len(items), self.dim), np.float32)
+        rows[:, : self.encoder.dim] = self.encoder.embed([item.text for item in items])
+        return rows
+
+    def _has_columns(self, control: Control) -> bool:
+        """Whether a control keeps columns of its own in the rows."""
+        return bool(self.judge.layout.slices[control.name].start)
+
+    def _readings(self, control: Control, items: Sequence[Item]) -> Iterator[tuple[list[int], Any]]:
+        """Positions of items that have a control's fields, a few at a time, and what is read of these."""
+        there = _having(control, items)
+        for start in range(0, len(there), AT_ONCE):
+            part = there[start : start + AT_ONCE]
+            head = self.heads[control.name]
+            yield part, problem_for(control).read(control, head, self.encoder, [items[at] for at in part])
+
+    def _columns(self, control: Control, reading: Any) -> Floats:
+        return problem_for(control).columns(control, self.heads[control.name], reading)
+
+    def _silence(self, control: Control, items: Sequence[Item]) -> list[Output]:
+        return [Output(reason=f"the task lacks {' or '.join(control.fields)}")] * len(items)
+
+    def with_heads(self, heads: Mapping[str, LinearHead]) -> "Version":
+        """The version with some of its heads replaced."""
+        return replace(self, heads={**self.heads, **heads})
+
+
+def _having(control: Control, items: Sequence[Item]) -> list[int]:
+    """Positions of the items that have all that a control reads."""
+    return [at for at, item in enumerate(items) if item.has(control)]
+
+
+def _put(into: list[Output], at: Sequence[int], outputs: Sequence[Output]) -> None:
+    for position, output in zip(at, outputs, strict=True):
+        into[position] = output
 
 
 def cold_version(encoder: Encoder, schema: Schema) -> Version:
     """The version before any label: frozen encoder, heads from what the labels are called."""
-    heads = {c.name: problem_for(c).zero_shot_head(c, encoder.embed) for c in schema.controls}
+    heads = {c.name: cold_head(encoder, c) for c in schema.controls}
     return Version(encoder, heads, schema, {"kind": "cold", "schema": schema.to_json()})
+
+
+def cold_head(encoder: Encoder, control: Control) -> LinearHead:
+    """The head of a control before it has any label."""
+    return problem_for(control).zero_shot_head(control, encoder.dim, encoder.embed)
 
 
 def load_version(directory: Path, encoder: Encoder) -> Version:

@@ -153,9 +153,13 @@ class Registry:
     def _stamp(self, key: str) -> None:
         self.write("UPDATE projects SET tasks_stamp = tasks_stamp + 1 WHERE key = :key", {"key": key})
 
-    def tasks(self, key: str) -> dict[int, dict[str, Any]]:
-        """Data of every task by its id, in order of the ids."""
-        rows = self.rows("SELECT task_id, data FROM tasks WHERE project = :key ORDER BY task_id", key=key)
+    def tasks(self, key: str, only: Sequence[int] | None = None) -> dict[int, dict[str, Any]]:
+        """Data of every task by its id, in order of the ids; or of those with the ids in ``only``."""
+        query = "SELECT task_id, data FROM tasks WHERE project = :key ORDER BY task_id"
+        if only is not None:
+            wanted = ", ".join(str(int(i)) for i in sorted(set(only))) or "NULL"
+            query = query.replace(" ORDER", f" AND task_id IN ({wanted}) ORDER")
+        rows = self.rows(query, key=key)
         return {row["task_id"]: json.loads(row["data"]) for row in rows}
 
     def has_tasks(self, key: str) -> bool:

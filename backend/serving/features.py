@@ -1,7 +1,7 @@
-"""Features of texts, computed once for each encoder and kept on disk: a cache that may be deleted at any time.
+"""Features of tasks, computed once for each encoder and kept on disk: a cache that may be deleted at any time.
 
 One folder for each encoder (its ``base_id`` names it): ``rows.f16`` holds float16 vectors, ``keys.bin`` a 16-byte hash
-of each text. Rows are written before keys, so that after a crash a row without a key is simply written again.
+of each item. Rows are written before keys, so that after a crash a row without a key is simply written again.
 One process writes (the worker); others do not open it.
 """
 
@@ -15,13 +15,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.problems.schema import Floats
+from backend.problems.schema import Floats, Item
 
 KEY_BYTES = 16
 
 
 class Embedder(Protocol):
-    """What turns texts into features: an encoder, adapted or not."""
+    """What turns items into features: a version, which names what it computes with ``base_id``."""
 
     @property
     def base_id(self) -> str: ...
@@ -29,12 +29,12 @@ class Embedder(Protocol):
     @property
     def dim(self) -> int: ...
 
-    def embed(self, texts: Sequence[str]) -> Floats: ...
+    def embed(self, items: Sequence[Item]) -> Floats: ...
 
 
-def text_key(text: str) -> bytes:
-    """16 bytes that stand for a text."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
+def item_key(item: Item) -> bytes:
+    """16 bytes that stand for an item."""
+    return hashlib.blake2b(item.key.encode("utf-8", "surrogatepass"), digest_size=KEY_BYTES).digest()
 
 
 class FeatureStore:
@@ -51,24 +51,24 @@ class FeatureStore:
     def __len__(self) -> int:
         return len(self._index)
 
-    def missing(self, texts: Sequence[str]) -> list[str]:
-        """The distinct texts that have no features yet, in order."""
-        return [t for t in dict.fromkeys(texts) if text_key(t) not in self._index]
+    def missing(self, items: Sequence[Item]) -> list[Item]:
+        """The distinct items that have no features yet, in order."""
+        return [i for i in {i.key: i for i in items}.values() if item_key(i) not in self._index]
 
-    def present(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """Which texts have features, shape (N,)."""
-        return np.fromiter((text_key(t) in self._index for t in texts), bool, len(texts))
+    def present(self, items: Sequence[Item]) -> NDArray[np.bool_]:
+        """Which items have features, shape (N,)."""
+        return np.fromiter((item_key(i) in self._index for i in items), bool, len(items))
 
-    def get(self, texts: Sequence[str]) -> Floats:
-        """Features of texts that are all stored, shape (N, D). Raises KeyError for one that is not."""
+    def get(self, items: Sequence[Item]) -> Floats:
+        """Features of items that are all stored, shape (N, D). Raises KeyError for one that is not."""
         with self._lock:
-            at = [self._index[text_key(t)] for t in texts]
+            at = [self._index[item_key(i)] for i in items]
             return self._matrix[at].astype(np.float32)
 
-    def add(self, texts: Sequence[str], features: Floats) -> None:
-        """Store features (N, D) of texts that are missing."""
+    def add(self, items: Sequence[Item], features: Floats) -> None:
+        """Store features (N, D) of items that are missing."""
         with self._lock:
-            fresh = [(text_key(t), row) for t, row in zip(texts, features, strict=True)]
+            fresh = [(item_key(i), row) for i, row in zip(items, features, strict=True)]
             fresh = [(key, row) for key, row in fresh if key not in self._index]
             if not fresh:
                 return
@@ -82,10 +82,10 @@ class FeatureStore:
             self._map()
 
     def fill(
-        self, encoder: Embedder, texts: Sequence[str], on_progress: Callable[[int, int], None] | None = None
+        self, encoder: Embedder, items: Sequence[Item], on_progress: Callable[[int, int], None] | None = None
     ) -> int:
         """Compute and store what is missing, a portion at a time so that a crash loses little; how many there were."""
-        wanted = sorted(self.missing(texts), key=len)
+        wanted = sorted(self.missing(items), key=lambda item: len(item.text))
         portion = 512
         for start in range(0, len(wanted), portion):
             part = wanted[start : start + portion]

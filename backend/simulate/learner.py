@@ -1,7 +1,7 @@
-"""What learns in a simulation: a head on frozen features, or an adapter trained anew at each round as in production."""
+"""What learns in a simulation: heads on frozen features, or an adapter trained anew at each round as in production."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.active import selection
-from backend.active.head import LinearHead
+from backend.errors import UserError
 from backend.models.encoder import Encoder
+from backend.pipeline.decide import Field, fresh_judge
 from backend.problems.base import problem_for
-from backend.problems.schema import Example, Floats
+from backend.problems.examples import learnable
+from backend.problems.schema import Example, Floats, Item, Output
 from backend.problems.training import train_version
 from backend.problems.version import Version, cold_version, load_version
 from backend.serving.features import FeatureStore
@@ -21,22 +23,18 @@ from backend.simulate.plan import Data, Plan
 
 
 class Learner(Protocol):
-    """A version and the features of its encoder."""
+    """A version and what it reads of the tasks."""
 
     @property
-    def head(self) -> LinearHead:
-        """The version's head, calibrated."""
+    def version(self) -> Version:
+        """What has been learned so far."""
 
     @property
-    def features(self) -> Floats:
-        """Features of all tasks, (N, D)."""
+    def rows(self) -> Floats:
+        """Rows of all tasks, (N, W)."""
 
-    @property
-    def test_features(self) -> Floats:
-        """Features of the test items, (M, D)."""
-
-    def features_of(self, positions: Sequence[int]) -> Floats:
-        """Features of some tasks, (n, D)."""
+    def outputs(self, items: Sequence[Item]) -> dict[str, list[Output]]:
+        """What the version says of tasks or test items, by control."""
 
     def clusters(self, choosable: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
         """Cluster numbers (N,) of the tasks in ``choosable`` (N,), -1 elsewhere; made once for each version."""
@@ -48,95 +46,69 @@ class Learner(Protocol):
         """Take up the version of the last round, after an interruption."""
 
 
-def examples(data: Data, positions: Sequence[int]) -> list[Example]:
-    """Labelled texts; a task's id is its position."""
-    eye = np.eye(len(data.labels), dtype=np.float32)
-    return [Example(int(p), data.texts[p], {"label": eye[data.classes[p]]}) for p in positions]
-
-
 class FrozenLearner:
-    """A linear head on the features of the base model, which stay as they are."""
+    """Heads on the features of the base model, which stay as they are."""
 
     def __init__(self, data: Data, base: Encoder, store: FeatureStore, seed: int) -> None:
-        self._data, self._seed = data, seed
-        self._features, self._test_features = store.get(data.texts), store.get(data.test_texts)
-        self._head = cold_version(base, data.schema).heads["label"]
+        slow = [c.name for c in data.schema.controls if not problem_for(c).fast]
+        if slow:
+            raise UserError(f"{', '.join(slow)} cannot be learned on frozen features.", "Use --adapter lora.")
+        self._data, self._store, self._seed = data, store, seed
+        self.version = cold_version(base, data.schema)
+        self.rows = store.get(data.items)
         self._clusters: NDArray[np.int64] | None = None
 
-    @property
-    def head(self) -> LinearHead:
-        return self._head
-
-    @property
-    def features(self) -> Floats:
-        return self._features
-
-    @property
-    def test_features(self) -> Floats:
-        return self._test_features
-
-    def features_of(self, positions: Sequence[int]) -> Floats:
-        return self._features[list(positions)]
+    def outputs(self, items: Sequence[Item]) -> dict[str, list[Output]]:
+        return self.version.outputs(items, self._store.get(items))
 
     def clusters(self, choosable: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
         if self._clusters is None:
-            self._clusters = clusters_of(self._features, choosable, seed)
+            self._clusters = clusters_of(self.version.judge.features(self.rows), choosable, seed)
         return self._clusters
 
     def learn(self, trained: Sequence[int], held_out: Sequence[int]) -> None:
-        (control,) = self._data.schema.controls
-        problem = problem_for(control)
-        train, held = (
-            (self._features[list(at)], [e.targets["label"] for e in examples(self._data, at)])
-            for at in (trained, held_out)
+        at = [*trained, *held_out]
+        field = Field(
+            rows=self.rows[at],
+            open=np.zeros(len(at), bool),
+            audit=np.arange(len(at)) >= len(trained),
+            audit_rank=np.zeros(len(at)),
+            targets={row: self._data.pool[p].targets for row, p in enumerate(at)},
         )
-        if problem.can_fit(control, train[1]):
-            self._head = problem.fit_calibrated(control, train, held, seed=self._seed)
+        self.version = self.version.with_heads(fresh_judge(self.version.judge, field, self._seed).heads)
 
     def restore(self) -> None:
         """Nothing to do: the loop learns again from the labels, in a fraction of a second."""
 
 
 class AdapterLearner:
-    """A LoRA adapter trained from the base model at each round; features are computed when somebody asks for them."""
+    """A LoRA adapter trained from the base model at each round; rows are computed when somebody asks for them."""
 
     def __init__(self, data: Data, base: Encoder, store: FeatureStore, plan: Plan, seed: int, folder: Path) -> None:
         self._data, self._base, self._store, self._folder = data, base, store, folder
         self._recipe = replace(plan.recipe, seed=seed)
-        self._version: Version = cold_version(base, data.schema)
-        self._pool: Floats | None = None
+        self.version = cold_version(base, data.schema)
+        self._rows: Floats | None = None
         self._clusters: NDArray[np.int64] | None = None
 
     @property
-    def head(self) -> LinearHead:
-        return self._version.heads["label"]
+    def rows(self) -> Floats:
+        if self._rows is None:
+            cold = self.version.meta["kind"] == "cold"
+            self._rows = self._store.get(self._data.items) if cold else self.version.embed(self._data.items)
+        return self._rows
 
-    @property
-    def features(self) -> Floats:
-        if self._pool is None:
-            self._pool = self._embed(self._data.texts)
-        return self._pool
-
-    @property
-    def test_features(self) -> Floats:
-        return self._embed(self._data.test_texts)
-
-    def features_of(self, positions: Sequence[int]) -> Floats:
-        return self._embed([self._data.texts[p] for p in positions])
+    def outputs(self, items: Sequence[Item]) -> dict[str, list[Output]]:
+        return self.version.predict(items)
 
     def clusters(self, choosable: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
         if self._clusters is None:
-            self._clusters = clusters_of(self.features, choosable, seed)
+            self._clusters = clusters_of(self.version.judge.features(self.rows), choosable, seed)
         return self._clusters
 
-    def _embed(self, texts: Sequence[str]) -> Floats:
-        cold = self._version.encoder is self._base
-        return self._store.get(texts) if cold else self._version.embed(texts)
-
     def learn(self, trained: Sequence[int], held_out: Sequence[int]) -> None:
-        (control,) = self._data.schema.controls
         train = examples(self._data, trained)
-        if not problem_for(control).can_fit(control, [e.targets["label"] for e in train]):
+        if not learnable(self._data.schema, train):
             return
         shutil.rmtree(self._folder, ignore_errors=True)
         held = examples(self._data, held_out)
@@ -145,8 +117,8 @@ class AdapterLearner:
 
     def restore(self) -> None:
         if self._folder.exists():
-            self._version = load_version(self._folder, self._base)
-            self._pool = self._clusters = None
+            self.version = load_version(self._folder, self._base)
+            self._rows = self._clusters = None
 
 
 def learner_of(plan: Plan, data: Data, base: Encoder, store: FeatureStore, seed: int, folder: Path) -> Learner:
@@ -156,9 +128,9 @@ def learner_of(plan: Plan, data: Data, base: Encoder, store: FeatureStore, seed:
     return AdapterLearner(data, base, store, plan, seed, folder)
 
 
-def targets_of(data: Data, positions: Sequence[int]) -> Mapping[int, Floats]:
-    """Position -> target of labelled tasks."""
-    return {e.task_id: e.targets["label"] for e in examples(data, positions)}
+def examples(data: Data, positions: Sequence[int]) -> list[Example]:
+    """Labelled tasks; a task's id is its position."""
+    return [data.pool[p] for p in positions]
 
 
 def clusters_of(features: Floats, choosable: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:

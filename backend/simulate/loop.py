@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from backend.active.curve import Point, predicted_gain
-from backend.pipeline.decide import Field, Policy, decide, fresh_head
+from backend.pipeline.decide import Field, Policy, decide, fresh_judge
+from backend.pipeline.retrain import qualities
 from backend.problems.base import problem_for
 from backend.problems.schema import Floats
 from backend.problems.validation import cross_validate
+from backend.problems.version import cold_version
 from backend.serving.features import FeatureStore
 from backend.simulate import measure
-from backend.simulate.learner import Learner, learner_of, targets_of
+from backend.simulate.learner import Learner, examples, learner_of
 from backend.simulate.plan import FULL, RANDOM, SEED_STEP, Data, Plan, strategy_of
 
 Row = dict[str, Any]
@@ -70,22 +72,22 @@ class Run:
 
     def _label(self, n: int) -> None:
         """Label the next ``n`` tasks, as an annotator would who is always right."""
-        (control,) = self._data.schema.controls
-        own = self._learner.head
+        own = self._learner.version.judge
         field = self._field()
         policy = Policy(self._strategy, self._plan.audit_share, self._seed * SEED_STEP)
         known = self._plan.adapter == "none" and self._learned == len(self._labelled)
-        head = own if known or self._strategy == RANDOM else fresh_head(control, field, own, self._seed)
-        self._labelled += [c.position for c in decide(control, field, head, n, policy, judge=own)]
+        judge = own if known or self._strategy == RANDOM else fresh_judge(own, field, self._seed)
+        self._labelled += [c.position for c in decide(judge, field, n, policy)]
 
     def _field(self) -> Field:
-        open_ = np.ones(len(self._data.texts), bool)
+        open_ = np.ones(len(self._data.pool), bool)
         open_[self._labelled] = False
-        targets = targets_of(self._data, self._labelled)
+        targets = {p: self._data.pool[p].targets for p in self._labelled}
         # random order looks at nothing, so nothing is encoded for it
-        features = self._base if self._strategy == RANDOM else self._learner.features
+        rows = self._base if self._strategy == RANDOM else self._learner.rows
         clusters = None if self._strategy == RANDOM else self._learner.clusters(~self._audit, self._seed)
-        return Field(features, open_, self._audit, self._audit_rank, targets, clusters, self._data.texts)
+        texts = [item.text for item in self._data.items]
+        return Field(rows, open_, self._audit, self._audit_rank, targets, clusters, texts)
 
     def _learn(self) -> None:
         held_out = [p for p in self._labelled if self._audit[p]]
@@ -93,29 +95,31 @@ class Run:
         self._learned = len(self._labelled)
 
     def _measured(self) -> Row:
-        learner, data = self._learner, self._data
-        held_out = [p for p in self._labelled if self._audit[p]]
-        audit = measure.audit(learner.head.probs(learner.features_of(held_out)), data.classes[held_out])
+        learner, data, schema = self._learner, self._data, self._data.schema
+        held_out = examples(data, [p for p in self._labelled if self._audit[p]])
+        audit = measure.audit(schema, learner.outputs([e.item for e in held_out]), held_out)
         self._note_audit(audit)
         return {
-            **measure.quality(learner.head.probs(learner.test_features), data.test_classes),
+            **measure.quality(schema, learner.outputs([e.item for e in data.test]), data.test),
+            "characters": sum(len(data.pool[p].item.text) for p in self._labelled),
             "audit": audit,
             "rest": self._rest(),
             "predicted_gain": self._predicted_gain() if len(self._labelled) in GAIN_AT else None,
-            "coverage": measure.coverage(self._base, self._labelled, data.classes),
+            "coverage": measure.coverage(schema, self._base, data.pool, self._labelled),
         }
 
     def _rest(self) -> float | None:
-        """Accuracy on a sample of the tasks that have no label yet; None where there is none.
+        """Quality on a sample of the tasks that have no label yet; None where there is none.
 
         A test file may have another mixture of classes than the pool; what a team would not have to label has not.
         """
-        order = np.random.default_rng(self._seed).permutation(len(self._data.texts))
+        order = np.random.default_rng(self._seed).permutation(len(self._data.pool))
         rest = order[~np.isin(order, self._labelled)][:REST]
         if not len(rest):
             return None
-        said = self._learner.head.probs(self._learner.features_of(rest.tolist())).argmax(axis=1)
-        return float((said == self._data.classes[rest]).mean())
+        sample = examples(self._data, rest.tolist())
+        outputs = self._learner.outputs([e.item for e in sample])
+        return float(qualities(self._data.schema, sample, outputs, {}).mean())
 
     def _note_audit(self, audit: Mapping[str, Any] | None) -> None:
         if audit and len(self._labelled) > audit["n"]:
@@ -123,12 +127,12 @@ class Run:
 
     def _predicted_gain(self) -> dict[str, float]:
         """What a project would be told of the accuracy that the next labels add."""
-        (control,) = self._data.schema.controls
+        control, *more_controls = self._data.schema.controls
         trained = [p for p in self._labelled if not self._audit[p]]
-        targets = targets_of(self._data, trained)
-        points = cross_validate(
-            problem_for(control), control, self._base[trained], [targets[p] for p in trained], seed=self._seed
-        )
+        columns = self._learner.version.judge.columns(control.name, self._base[trained])
+        targets = [self._data.pool[p].targets.get(control.name) for p in trained]
+        sound = not more_controls and all(t is not None for t in targets)
+        points = cross_validate(problem_for(control), control, columns, targets, seed=self._seed) if sound else []
         more = NEXT * (1 - self._plan.audit_share)
         return asdict(predicted_gain([*points, *self._audits], len(trained), more))
 
@@ -138,9 +142,9 @@ def run_full(plan: Plan, data: Data, learner: Learner, path: Path) -> None:
     if read_rows(path):
         return
     start = _clock()
-    learner.learn(list(range(len(data.texts))), [])
-    quality = measure.quality(learner.head.probs(learner.test_features), data.test_classes)
-    append_row(path, {"labels": len(data.texts), "picks": [], **quality, "seconds": {"learn": _clock() - start}})
+    learner.learn(list(range(len(data.pool))), [])
+    quality = measure.quality(data.schema, learner.outputs([e.item for e in data.test]), data.test)
+    append_row(path, {"labels": len(data.pool), "picks": [], **quality, "seconds": {"learn": _clock() - start}})
 
 
 def full_plan(plan: Plan, n: int) -> Plan:
@@ -183,11 +187,11 @@ def execute(
     from backend.models.encoder import Encoder
 
     base = Encoder.load(plan.model)
-    store = store_of(base)
+    store = store_of(cold_version(base, data.schema))
     folder = out / "work" / f"{strategy.replace('/', '_')}-{seed}"
     if strategy == FULL:
-        plan = full_plan(plan, len(data.texts))
+        plan = full_plan(plan, len(data.pool))
         run_full(plan, data, learner_of(plan, data, base, store, seed, folder), path_of(out, strategy, seed))
         return
     learner = learner_of(plan, data, base, store, seed, folder)
-    Run(plan, data, learner, store.get(data.texts), strategy, seed, path_of(out, strategy, seed)).go()
+    Run(plan, data, learner, store.get(data.items), strategy, seed, path_of(out, strategy, seed)).go()

@@ -1,46 +1,62 @@
 """What is measured of a version: on test items, on the audit tasks, and how well the labels cover the pool."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from backend.active.calibration import expected_calibration_error
-from backend.active.metrics import accuracy_interval, macro_f1
-from backend.problems.schema import Floats
+from backend.active.metrics import accuracy_interval
+from backend.pipeline.retrain import qualities
+from backend.problems.base import problem_for
+from backend.problems.schema import Example, Floats, Output, Schema
 
 SAMPLE = 2000  # tasks of the pool whose nearest label is looked for
+Outputs = Mapping[str, Sequence[Output]]
 
 
-def quality(probs: Floats, classes: NDArray[np.int64]) -> dict[str, float]:
-    """Accuracy, macro-F1, expected calibration error (15 bins) and negative log-likelihood of ``probs`` (M, K)."""
-    said = probs.argmax(axis=1)
-    right = np.clip(probs[np.arange(len(classes)), classes], 1e-12, None)
-    return {
-        "accuracy": float((said == classes).mean()),
-        "macro_f1": macro_f1(said, classes),
-        "ece": expected_calibration_error(probs, classes),
-        "nll": float(-np.log(right).mean()),
-    }
+def quality(schema: Schema, outputs: Outputs, examples: Sequence[Example]) -> dict[str, float]:
+    """``accuracy``: the score that the curve shows (whatever its name, the mean over the controls); then, with a single
+    control, its other scores."""
+    found = [_scores(schema, name, outputs[name], examples) for name in outputs]
+    first = float(np.mean([next(iter(scores.values())) for scores in found if scores]))
+    return {**(found[0] if len(found) == 1 else {}), "accuracy": first}
 
 
-def audit(probs: Floats, classes: NDArray[np.int64]) -> dict[str, Any] | None:
-    """What a project would be shown: accuracy on the audit tasks (N,) with its interval; None without any."""
-    if not len(classes):
+def metric(schema: Schema) -> str:
+    """The name of the score that the curve shows."""
+    return " and ".join(dict.fromkeys(problem_for(control).metric for control in schema.controls))
+
+
+def _scores(schema: Schema, name: str, outputs: Sequence[Output], examples: Sequence[Example]) -> Mapping[str, float]:
+    (control,) = (c for c in schema.controls if c.name == name)
+    pairs = [(o, e.targets[name]) for o, e in zip(outputs, examples, strict=True) if name in e.targets]
+    return problem_for(control).scores(control, *zip(*pairs, strict=True)) if pairs else {}
+
+
+def audit(schema: Schema, outputs: Outputs, examples: Sequence[Example]) -> dict[str, Any] | None:
+    """What a project would be shown: quality on the audit tasks with its interval; None without any."""
+    if not examples:
         return None
-    interval = accuracy_interval(int((probs.argmax(axis=1) == classes).sum()), len(classes))
-    return {"n": len(classes), "value": interval.value, "low": interval.low, "high": interval.high}
+    right = float(qualities(schema, examples, outputs, {}).sum())
+    interval = accuracy_interval(right, len(examples))
+    return {"n": len(examples), "value": interval.value, "low": interval.low, "high": interval.high}
 
 
-def coverage(features: Floats, labelled: Sequence[int], classes: NDArray[np.int64]) -> dict[str, Any]:
-    """Of features (N, D): classes seen, and the cosine of a task of the pool to its nearest labelled one, on average
+def coverage(schema: Schema, features: Floats, pool: Sequence[Example], labelled: Sequence[int]) -> dict[str, Any]:
+    """Of features (N, D): labels seen, and the cosine of a task of the pool to its nearest labelled one, on average
     and at the least (1 minus the k-center radius)."""
     directions = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     sample = np.random.default_rng(0).permutation(len(features))[:SAMPLE]
     nearest = (directions[sample] @ directions[list(labelled)].T).max(axis=1)
+    seen = {
+        (c.name, label)
+        for at in labelled
+        for c in schema.controls
+        if c.name in pool[at].targets
+        for label in problem_for(c).labels_in(pool[at].targets[c.name])
+    }
     return {
-        "classes": len(np.unique(classes[list(labelled)])),
+        "classes": len(seen),
         "similarity": float(nearest.mean()),
         "least_similarity": float(nearest.min()),
     }

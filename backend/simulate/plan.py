@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from backend.active.audit import audit_rank, is_audit
 from backend.active.selection import parse
-from backend.demo.corpus import labels_of, read_jsonl
+from backend.demo.corpus import Corpus, read_pair
 from backend.errors import UserError
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
-from backend.problems.schema import Control, Schema
+from backend.problems.schema import Example, Item, Schema
 from backend.settings import Settings
+from backend.studio.codec import decode, read_item
+from backend.studio.schema import parse_schema
 
 Adapter = Literal["lora", "none"]
 DEFAULT, RANDOM, FULL = "default", "random", "full"  # FULL: one training on all data, the ceiling
@@ -101,45 +103,48 @@ def _digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Data:
-    """Texts and gold classes (N,) to learn from and to be measured on; classes are positions in ``labels``."""
+    """Gold examples to learn from (N) and to be measured on; the id of one is its position among its like."""
 
-    labels: tuple[str, ...]
-    texts: list[str]
-    classes: NDArray[np.int64]
-    test_texts: list[str]
-    test_classes: NDArray[np.int64]
+    schema: Schema
+    pool: list[Example]
+    test: list[Example]
 
     @property
-    def schema(self) -> Schema:
-        """One choice among the labels."""
-        return Schema((Control("label", "choices", "text", "text", self.labels, self.labels),))
+    def items(self) -> list[Item]:
+        """What the tasks hold, (N)."""
+        return [example.item for example in self.pool]
 
     def audit(self, seed: int, share: float) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         """Which tasks are held out (N,), and the random order in which they are labelled (N,)."""
         key = f"simulation-{seed}"
-        held = [is_audit(key, at, share) for at in range(len(self.texts))]
-        return np.array(held, bool), np.array([audit_rank(key, at) for at in range(len(self.texts))])
+        held = [is_audit(key, at, share) for at in range(len(self.pool))]
+        return np.array(held, bool), np.array([audit_rank(key, at) for at in range(len(self.pool))])
 
 
-def read_data(data: Path, test: Path, most_labels: int) -> Data:
-    """Both files. Raises UserError for too few items, a single label, or labels that only the test file has."""
-    items, held_back = read_jsonl(data), read_jsonl(test)
-    labels = labels_of(items)
-    unknown = sorted(set(labels_of(held_back)) - set(labels))
-    if unknown:
-        raise UserError(f"The test file has labels that the data has not: {', '.join(unknown[:10])}.")
-    if len(labels) < 2:
+def read_data(data: Path, test: Path, most_labels: int, config: Path | None = None) -> Data:
+    """Both files; ``config`` is the label config of exports. Raises UserError for too few tasks, a single label, or
+    labels that only the test file has."""
+    train, held_back = read_pair(data, test, config)
+    schema = parse_schema(train.config)
+    if all(len(control.labels) == 1 for control in schema.controls):
         raise UserError("The data has a single label.", "There is something to learn with two labels or more.")
-    if len(items) < most_labels:
-        raise UserError(f"The data has {len(items)} items, fewer than the {most_labels} labels to be given.")
-    place = {label: at for at, label in enumerate(labels)}
-    return Data(
-        tuple(labels),
-        [i.text for i in items],
-        np.array([place[i.label] for i in items], np.int64),
-        [i.text for i in held_back],
-        np.array([place[i.label] for i in held_back], np.int64),
-    )
+    found = Data(schema, _examples(schema, data, train), _examples(schema, test, held_back))
+    if len(found.pool) < most_labels:
+        raise UserError(f"The data has {len(found.pool)} tasks, fewer than the {most_labels} labels to be given.")
+    return found
+
+
+def _examples(schema: Schema, path: Path, corpus: Corpus) -> list[Example]:
+    """The tasks whose result says something."""
+    found: list[Example] = []
+    for task in corpus.tasks:
+        item = read_item(schema, task.data)
+        targets = decode(schema, [{"result": task.result}], item)
+        if targets:
+            found.append(Example(len(found), item, targets))
+    if not found:
+        raise UserError(f"{path} has no task with an answer to {', '.join(c.name for c in schema.controls)}.")
+    return found
 
 
 def strategy_of(name: str) -> str:

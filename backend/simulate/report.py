@@ -51,8 +51,7 @@ def _cells(found: Mapping[str, Any], marks: list[str], last: str, is_random: boo
         "" if is_random else f"{100 * against['mean']:+.1f}{spread}",
         *(f"{100 * found['accuracy'][m]['mean']:.1f}" for m in marks),
         " / ".join("–" if t is None else f"{t:.0f}" for t in to),
-        f"{100 * found['ece'][last]['mean']:.1f}",
-        f"{100 * found['macro_f1'][last]['mean']:.1f}",
+        *(f"{100 * found[k][last]['mean']:.1f}" if k in found else "–" for k in ("ece", "macro_f1")),
         "–" if found["rest"][last] is None else f"{100 * found['rest'][last]:.1f}",
         f"{found['coverage']['classes']:.0f}",
         f"{found['coverage']['similarity']:.2f}",
@@ -75,15 +74,21 @@ def headline(results: Results) -> str:
     return (
         f"{plan['data'].split(':')[0]}: {results['tasks']} tasks, {results['classes']} classes, "
         f"{results['seeds']} seeds, {learner}, {plan['audit_share']:.0%} audit labels{ceiling}. "
-        f"Accuracy on {results['test_items']} test items, %."
+        f"{results['metric'].capitalize()} on {results['test_items']} test items, %."
     )
+
+
+def measures(results: Results) -> dict[str, str]:
+    """Those measures that the strategies have, and what they are called."""
+    found = {**MEASURES, "accuracy": results["metric"]}
+    return {key: name for key, name in found.items() if key in results["strategies"][DEFAULT]}
 
 
 def _series(results: Results, measure: str) -> dict[str, tuple[list[int], list[float], list[float], list[float]]]:
     """Strategy -> labels, mean, lowest and highest seed."""
     found = {}
     for name, strategy in results["strategies"].items():
-        values = strategy[measure]
+        values = strategy.get(measure, {})
         seeds = [v["seeds"] for v in values.values()]
         found[name] = (
             [int(n) for n in values],
@@ -100,15 +105,16 @@ def _picture(results: Results, path: Path) -> None:
 
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, measure in zip(figure.subplots(1, 2), ("accuracy", "macro_f1"), strict=True):
+    names = measures(results)
+    for axes, measure in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for name, (labels, mean, low, high) in _series(results, measure).items():
             strong = name in (DEFAULT, RANDOM)
             (line,) = axes.plot(labels, mean, label=name, linewidth=2.2 if strong else 1.0)
             if strong:
                 axes.fill_between(labels, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-        if results["full"]:
+        if results["full"] and measure in results["full"]:
             axes.axhline(results["full"][measure], color="gray", linestyle=":", label="all labels")
-        axes.set(xlabel="labels", ylabel=MEASURES[measure])
+        axes.set(xlabel="labels", ylabel=names[measure])
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path, dpi=120)
@@ -117,9 +123,10 @@ def _picture(results: Results, path: Path) -> None:
 def _page(results: Results, path: Path) -> None:
     from plotly.subplots import make_subplots
 
-    figure = make_subplots(rows=1, cols=len(MEASURES), subplot_titles=list(MEASURES.values()))
+    names = measures(results)
+    figure = make_subplots(rows=1, cols=len(names), subplot_titles=list(names.values()))
     palette = figure.layout.template.layout.colorway or ("#636efa", "#ef553b", "#00cc96", "#ab63fa", "#ffa15a")
-    for column, measure in enumerate(MEASURES, 1):
+    for column, measure in enumerate(names, 1):
         for at, (name, (labels, mean, _, _)) in enumerate(_series(results, measure).items()):
             line = {"color": palette[at % len(palette)], "width": 3 if name in (DEFAULT, RANDOM) else 1.5}
             style = {"name": name, "legendgroup": name, "showlegend": column == 1, "line": line}

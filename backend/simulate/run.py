@@ -48,16 +48,17 @@ def _encode_base(plan: Plan, data: Data, out: Path) -> None:
     from tqdm import tqdm
 
     from backend.models.encoder import Encoder
+    from backend.problems.version import cold_version
 
-    base = Encoder.load(plan.model)
-    texts = [*data.texts, *data.test_texts]
-    with tqdm(total=len(set(texts)), unit="text", desc="encoding") as bar:
-        _store(out, base).fill(base, texts, lambda done, _: bar.update(done - bar.n))
+    base = cold_version(Encoder.load(plan.model), data.schema)
+    items = [example.item for example in (*data.pool, *data.test)]
+    with tqdm(total=len(set(items)), unit="task", desc="encoding") as bar:
+        _store(out, base).fill(base, items, lambda done, _: bar.update(done - bar.n))
         bar.update((bar.total or 0) - bar.n)
 
 
-def _store(out: Path, encoder: Any) -> FeatureStore:
-    return FeatureStores(out / "features").of(encoder)
+def _store(out: Path, base: Any) -> FeatureStore:
+    return FeatureStores(out / "features").of(base)
 
 
 def _run_all(plan: Plan, data: Data, todo: Sequence[Unit], units: Sequence[Unit], out: Path, jobs: int) -> None:
@@ -97,7 +98,7 @@ def _one_thread() -> None:
 
 
 def _unit(plan: Plan, data: Data, unit: Unit, out: Path) -> None:
-    execute(plan, data, lambda encoder: _store(out, encoder), *unit, out)
+    execute(plan, data, lambda base: _store(out, base), *unit, out)
 
 
 def jobs_here() -> int:

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.simulate.loop import NEXT
+from backend.simulate.measure import metric
 from backend.simulate.plan import FULL, RANDOM, Data, Plan
 
 Rows = Sequence[Mapping[str, Any]]
 TARGETS = (0.90, 0.95, 0.99)  # shares of the full-data accuracy
 LEVEL = 0.95
+MEASURES = ("accuracy", "macro_f1", "ece")
 
 
 def summarise(plan: Plan, data: Data, rows: Mapping[tuple[str, int], Rows]) -> dict[str, Any]:
@@ -22,11 +24,12 @@ def summarise(plan: Plan, data: Data, rows: Mapping[tuple[str, int], Rows]) -> d
     curves = {name: _curves(plan, found) for name, found in runs.items()}
     return {
         "plan": plan.to_json(),
-        "tasks": len(data.texts),
-        "test_items": len(data.test_texts),
-        "classes": len(data.labels),
+        "tasks": len(data.pool),
+        "test_items": len(data.test),
+        "classes": sum(len(control.labels) for control in data.schema.controls),
+        "metric": metric(data.schema),
         "seeds": max(map(len, runs.values())),
-        "full": None if full is None else {k: full[k] for k in ("labels", "accuracy", "macro_f1", "ece")},
+        "full": None if full is None else {k: full[k] for k in ("labels", *MEASURES) if k in full},
         "strategies": {
             name: {
                 **_strategy(plan, runs[name], curves[name], None if full is None else full["accuracy"]),
@@ -81,9 +84,10 @@ def paired(differences: NDArray[np.float64]) -> dict[str, Any]:
 def _curves(plan: Plan, runs: Sequence[Rows]) -> dict[str, NDArray[np.float64]]:
     """Measure -> values (seeds, rounds)."""
     n = len(plan.rounds)
+    first = next(iter(runs))[0]
     return {
         key: np.array([[row[key] for row in run[:n]] for run in runs], float)
-        for key in ("accuracy", "macro_f1", "ece", "nll")
+        for key in dict.fromkeys(("accuracy", *(k for k, v in first.items() if isinstance(v, float) and k != "rest")))
     }
 
 
@@ -95,8 +99,8 @@ def _strategy(
     return {
         "aulc": {"mean": float(area.mean()), "seeds": area.tolist()},
         "accuracy": _by_labels(plan, curves["accuracy"]),
-        "macro_f1": _by_labels(plan, curves["macro_f1"]),
-        "ece": _by_labels(plan, curves["ece"]),
+        **{name: _by_labels(plan, values) for name, values in curves.items() if name != "accuracy"},
+        "characters": _by_round(plan, runs, "characters"),
         "labels_to": {f"{t:.0%}": None if full is None else labels_to(plan.rounds, mean, t * full) for t in TARGETS},
         "coverage": {
             key: float(np.mean([run[-1]["coverage"][key] for run in runs]))

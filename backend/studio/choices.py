@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from backend.errors import UnsupportedConfig
-from backend.problems.schema import Control, Floats, Output
+from backend.problems.schema import Control, Floats, Item, Output
 
 KIND = "choices"
 
@@ -58,7 +58,7 @@ def _label(attributes: Mapping[str, str]) -> str:
     return label
 
 
-def decode(control: Control, regions: Sequence[Mapping[str, Any]]) -> str | None:
+def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | None) -> str | None:
     """The label that one annotation gives the task; None where it gives none, several, or one not in the config."""
     found = {label for region in regions for label in _chosen(control, region)}
     return found.pop() if len(found) == 1 else None
@@ -79,7 +79,7 @@ def combine(control: Control, votes: Sequence[str]) -> Floats:
     return np.asarray(winners / winners.sum(), np.float32)
 
 
-def encode(control: Control, output: Output) -> list[dict[str, Any]]:
+def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]:
     """One region with the most probable label; its ``score`` is that probability, in [0, 1]. Empty without one."""
     if output.probs is None or not np.isfinite(output.probs).all():
         return []

@@ -9,36 +9,50 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend.errors import UserError
-from backend.problems.schema import Control, Floats, Output, Schema
+from backend.problems.schema import Content, Control, Item, Output, Schema
+from backend.studio.objects import READERS
 from backend.studio.schema import KINDS
 
 
-def read_text(control: Control, data: Mapping[str, Any]) -> str:
-    """The task's text, as it is. Raises UserError, with the reason, where there is none.
+def read_item(schema: Schema, data: Mapping[str, Any]) -> Item:
+    """What a task holds. Raises UserError, with the reason, where no control finds all that it reads.
 
-    A text that looks like an address or a path is a text: nothing is ever fetched because of it.
+    Fields of other controls may be missing or empty: these then say nothing of the task.
     """
-    field = control.text_field
-    if not isinstance(data, Mapping) or field not in data:
-        raise UserError(f"The task's data has no field {field!r}.")
-    text = data[field]
-    if not isinstance(text, str):
-        raise UserError(f"The task's field {field!r} holds no text but {type(text).__name__}.")
-    if not text.strip():
-        raise UserError(f"The task's field {field!r} is empty.")
-    return text
+    contents: dict[str, Content] = {}
+    missing: dict[str, UserError] = {}
+    for control in schema.controls:
+        for name in control.fields:
+            if name in contents or name in missing:
+                continue
+            try:
+                contents[name] = _content(control, name, data)
+            except UserError as error:
+                missing[name] = error
+    readable = {n for c in schema.controls if set(c.fields) <= set(contents) for n in c.fields}
+    if not readable:
+        raise next(iter(missing.values()))
+    return Item({name: contents[name] for name in schema.fields if name in readable})
 
 
-def decode(schema: Schema, annotations: Sequence[Mapping[str, Any]]) -> dict[str, Floats] | None:
+def _content(control: Control, name: str, data: Mapping[str, Any]) -> Content:
+    if not isinstance(data, Mapping) or name not in data:
+        raise UserError(f"The task's data has no field {name!r}.")
+    shown = control.fields[: control.to_name.count(",") + 1]  # by the object tags; the others are plain texts
+    return READERS[control.object if name in shown else "text"](name, data[name])
+
+
+def decode(schema: Schema, annotations: Sequence[Mapping[str, Any]], item: Item | None = None) -> dict[str, Any] | None:
     """Targets of one task by control name, made of all its annotations; None where nobody answered usably.
 
-    Each annotator has one vote: the newest annotation that was not cancelled. Ties between labels stay ties.
+    Each annotator has one vote: the newest annotation that was not cancelled. ``item``: what the task holds, for
+    controls whose answers are places in it.
     """
     newest = _newest_by_annotator(annotations)
     targets = {}
     for control in schema.controls:
         kind = KINDS[control.kind]
-        votes = [kind.decode(control, _regions(control, annotation)) for annotation in newest]
+        votes = [kind.decode(control, _regions(control, annotation), item) for annotation in newest]
         usable = [vote for vote in votes if vote is not None]
         if usable:
             targets[control.name] = kind.combine(control, usable)
@@ -46,7 +60,7 @@ def decode(schema: Schema, annotations: Sequence[Mapping[str, Any]]) -> dict[str
 
 
 def _newest_by_annotator(annotations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    given = [a for a in annotations if not a.get("was_cancelled") and a.get("result")]
+    given = [a for a in annotations if not a.get("was_cancelled")]
     by_annotator: dict[Any, Mapping[str, Any]] = {}
     for annotation in sorted(given, key=lambda a: (str(a.get("updated_at") or ""), _number(a.get("id")))):
         by_annotator[_annotator(annotation)] = annotation
@@ -66,7 +80,7 @@ def _number(value: Any) -> int:
 
 
 def _regions(control: Control, annotation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    result = annotation["result"]
+    result = annotation.get("result")
     regions = result if isinstance(result, list) else []
     return [r for r in regions if isinstance(r, Mapping) and r.get("from_name") == control.name]
 
@@ -78,26 +92,32 @@ def confidence(control: Control, result: Sequence[Mapping[str, Any]]) -> float |
     return float(min(scores)) if scores else None
 
 
-def encode_result(schema: Schema, outputs: Mapping[str, Output]) -> list[dict[str, Any]]:
+def encode_result(schema: Schema, outputs: Mapping[str, Output], item: Item) -> list[dict[str, Any]]:
     """Regions of a prediction, valid against the config; each has a ``score``, its calibrated probability in [0, 1]."""
     return [
         region
         for control in schema.controls
-        if control.name in outputs
-        for region in KINDS[control.kind].encode(control, outputs[control.name])
+        if control.name in outputs and item.has(control)
+        for region in KINDS[control.kind].encode(control, outputs[control.name], item)
     ]
 
 
 def encode_prediction(
-    schema: Schema, outputs: Mapping[str, Output], score: float, model_version: str, *, above: float = 0.0
+    schema: Schema,
+    outputs: Mapping[str, Output],
+    item: Item | None,
+    score: float,
+    model_version: str,
+    *,
+    above: float = 0.0,
 ) -> dict[str, Any]:
-    """A prediction that Label Studio can store; ``result`` is empty where nothing can be said.
+    """A prediction that Label Studio can store; ``result`` is empty where nothing can be said or there is no ``item``.
 
     A control whose confidence does not exceed ``above``, in [0, 1], is left blank; with 0 none is.
     ``score`` in [0, 1], low = label sooner; NaN counts as 1, the end of the queue, and values outside are clipped.
     """
     sound = 1.0 if math.isnan(score) else min(1.0, max(0.0, float(score)))
-    result = encode_result(schema, outputs)
+    result = encode_result(schema, outputs, item) if item is not None else []
     blank = {c.name for c in schema.controls if above > 0 and (confidence(c, result) or 0.0) <= above}
     return {
         "result": [r for r in result if r["from_name"] not in blank],

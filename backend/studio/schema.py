@@ -5,7 +5,6 @@ which tag stands in the way. A further control is one more module like :mod:`bac
 ``KINDS``.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,8 +14,8 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
-from backend.problems.schema import Control, Floats, Output, Schema
-from backend.studio import choices
+from backend.problems.schema import Control, Item, Output, Schema
+from backend.studio import choices, objects
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -29,23 +28,28 @@ MAX_LABELS = 1_000
 class Kind:
     """How Label Studio writes one kind of control.
 
-    ``labels``: the tag -> labels and descriptions. ``decode``: one annotation's regions of this control -> a vote,
-    or None. ``combine``: the annotators' votes -> a target. ``encode``: what the model says -> regions.
+    ``labels``: the tag -> labels and descriptions. ``decode``: one annotation's regions of this control, none where it
+    was left empty, and the item where it is known -> a vote, or None where that says nothing. ``combine``: the
+    annotators' votes -> a target. ``encode``: what the model says of an item -> regions. ``objects``: the object tags
+    it may be about. ``options``: the tag -> :attr:`Control.options`. ``kind``: the tag -> the kind of problem, where
+    that depends on its attributes.
     """
 
     labels: Callable[[Element], tuple[tuple[str, ...], tuple[str, ...]]]
-    decode: Callable[[Control, Sequence[Mapping[str, Any]]], Any | None]
-    combine: Callable[[Control, Sequence[Any]], Floats]
-    encode: Callable[[Control, Output], list[dict[str, Any]]]
+    decode: Callable[[Control, Sequence[Mapping[str, Any]], Item | None], Any | None]
+    combine: Callable[[Control, Sequence[Any]], Any]
+    encode: Callable[[Control, Output, Item], list[dict[str, Any]]]
+    objects: frozenset[str] = frozenset({"text", "hypertext", "paragraphs"})
+    options: Callable[[Element], Mapping[str, Any]] = lambda _: {}
+    kind: Callable[[Element], str] = lambda node: node.tag.lower()
 
 
-KINDS: Mapping[str, Kind] = MappingProxyType(
-    {choices.KIND: Kind(choices.read_labels, choices.decode, choices.combine, choices.encode)}
-)
+CHOICES = Kind(choices.read_labels, choices.decode, choices.combine, choices.encode)
+TAGS: Mapping[str, Kind] = MappingProxyType({"choices": CHOICES})  # by tag in lower case
+KINDS: Mapping[str, Kind] = MappingProxyType({"choices": CHOICES})  # by kind of problem
 
 _AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
-_SUPPORTED = 'Supported is one <Choices choice="single"> on one <Text value="$field">.'
-_FIELD = re.compile(r"\$[\w-]+")
+_SUPPORTED = 'Supported are the tags that the README lists, on a <Text value="$field"> or another text object.'
 
 
 @lru_cache(maxsize=64)
@@ -56,9 +60,6 @@ def parse_schema(label_config: str) -> Schema:
     controls, objects = _read(label_config)
     if not controls:
         raise UnsupportedConfig("The label config has no control tag with a name and a toName.", _SUPPORTED)
-    if len(controls) > 1:
-        names = ", ".join(f"<{node.tag} name={node.get('name')!r}>" for node in controls)
-        raise UnsupportedConfig(f"The label config asks several questions: {names}.", _SUPPORTED)
     return Schema(tuple(_control(node, objects) for node in controls))
 
 
@@ -83,42 +84,30 @@ def _read(label_config: str) -> "tuple[list[Element], dict[str, ObjectTag]]":
     return nodes, {str(tag.name): tag for tag in interface.objects or ()}
 
 
-def _control(node: Element, objects: "Mapping[str, ObjectTag]") -> Control:
-    kind = KINDS.get(node.tag.lower())
+def _control(node: Element, found: "Mapping[str, ObjectTag]") -> Control:
+    kind = TAGS.get(node.tag.lower())
     if kind is None:
         raise UnsupportedConfig(f"<{node.tag}> is not supported.", _SUPPORTED)
     to_name = node.get("toName", "")
-    if to_name not in objects:
+    names = to_name.split(",")
+    if not set(names) <= set(found):
         raise UnsupportedConfig(f'<{node.tag} toName="{to_name}"> does not name one object tag.', _SUPPORTED)
+    tags = {(found[name].tag or "").lower() for name in names}
+    if not tags <= kind.objects:
+        raise UnsupportedConfig(f"<{node.tag}> on <{found[names[0]].tag}> is not supported.", _SUPPORTED)
     labels, descriptions = kind.labels(node)
     if len(labels) > MAX_LABELS:
         raise UnsupportedConfig(f"<{node.tag}> has {len(labels)} labels; at most {MAX_LABELS} are supported.")
+    options = dict(kind.options(node))
+    fields = [objects.field_of(node.tag, found[name]) for name in names] + list(options.pop("fields", ()))
     return Control(
         name=node.get("name", ""),
-        kind=node.tag.lower(),
+        kind=kind.kind(node),
         to_name=to_name,
-        text_field=_text_field(node, objects[to_name]),
+        text_field=fields[0],
         labels=labels,
         descriptions=descriptions,
+        object=(found[names[0]].tag or "").lower(),
+        more_fields=tuple(dict.fromkeys(fields[1:])),
+        options=options,
     )
-
-
-def _text_field(node: Element, found: "ObjectTag") -> str:
-    """The key of the task's data that holds the text which the control is about."""
-    attributes = found.attr or {}
-    if (found.tag or "").lower() != "text":
-        raise UnsupportedConfig(f"<{node.tag}> on <{found.tag}> is not supported.", _SUPPORTED)
-    if (found.value_type or "text") != "text":
-        raise UnsupportedConfig(
-            f'<Text valueType="{found.value_type}"> is not supported: nothing is ever fetched.',
-            "Import the texts themselves and remove valueType.",
-        )
-    if attributes.get("encoding", "none") != "none":
-        raise UnsupportedConfig(
-            f'<Text encoding="{attributes["encoding"]}"> is not supported.', "Import plain texts and remove encoding."
-        )
-    if not _FIELD.fullmatch(str(found.value)):
-        raise UnsupportedConfig(
-            f'<Text value="{found.value}"> is not supported.', 'Name one field of the data, such as value="$text".'
-        )
-    return str(found.value)[1:]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from backend.demo import corpus
-from backend.demo.annotators import choice
 from backend.demo.feed import settled
 from backend.demo.stage import Stage
 
@@ -31,9 +30,9 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 
 @contextmanager
 def stage_with(
-    folder: Path, items: Sequence[corpus.Item], **settings: object
-) -> Iterator[tuple[Stage, int, dict[int, str]]]:
-    """(stage, project, gold label by task) with ``items`` as tasks, connected, the first queue published.
+    folder: Path, tasks: corpus.Corpus, **settings: object
+) -> Iterator[tuple[Stage, int, dict[int, corpus.Result]]]:
+    """(stage, project, gold result by task) with ``tasks``, connected, the first queue published.
 
     ``settings`` are environment variables of our server.
     """
@@ -41,26 +40,26 @@ def stage_with(
     os.environ.update({name.upper(): str(value) for name, value in settings.items()})
     try:
         with Stage(folder, port=0, studio_port=0, seed=0) as stage:
-            project, ids = stage.create_project("Benchmark", corpus.label_config(corpus.labels_of(items)), items)
+            project, ids = stage.create_project("Benchmark", tasks)
             stage.connect(project)
             with stage.feed(project) as feed:
                 feed.wait(settled, timeout_s=600)
-            yield stage, project, dict(zip(ids, (item.label for item in items), strict=True))
+            yield stage, project, dict(zip(ids, (task.result for task in tasks.tasks), strict=True))
     finally:
         os.environ.clear()
         os.environ.update(former)
 
 
-def trec() -> list[corpus.Item]:
+def trec() -> corpus.Corpus:
     """TREC's 5,452 training questions in a random order."""
-    return corpus.shuffled(corpus.read_jsonl(DATA / "trec6" / "train.jsonl"), 0)
+    return corpus.read_corpus(DATA / "trec6" / "train.jsonl").shuffled(0)
 
 
-def label(stage: Stage, gold: dict[int, str], n: int) -> list[int]:
+def label(stage: Stage, gold: dict[int, corpus.Result], n: int) -> list[int]:
     """Answer ``n`` tasks with their gold labels, by one user."""
     tasks = list(gold)[:n]
     for task in tasks:
-        stage.studio.annotate(task, choice(gold[task]))
+        stage.studio.annotate(task, gold[task])
     return tasks
 
 

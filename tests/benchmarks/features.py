@@ -10,23 +10,27 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.demo.corpus import labels_of, read_jsonl
+from backend.demo.corpus import labels_of, read_pair
 from backend.models.encoder import Encoder
 from backend.models.spec import ModelSpec
 from backend.settings import load_settings
 
 
+def label(task) -> str:
+    return task.result[0]["value"]["choices"][0]
+
+
 def write(data: Path, test: Path, out: Path) -> None:
-    items, held_back = read_jsonl(data), read_jsonl(test)
-    labels = labels_of(items)
+    items, held_back = (corpus.tasks for corpus in read_pair(data, test))
+    labels = sorted(labels_of(items))
     place = {label: at for at, label in enumerate(labels)}
     encoder = Encoder.load(ModelSpec.from_settings(load_settings()))
     np.savez(
         out,
-        train=encoder.embed([item.text for item in items]),
-        test=encoder.embed([item.text for item in held_back]),
-        y=np.array([place[item.label] for item in items]),
-        yt=np.array([place.get(item.label, -1) for item in held_back]),
+        train=encoder.embed([task.data["text"] for task in items]),
+        test=encoder.embed([task.data["text"] for task in held_back]),
+        y=np.array([place[label(task)] for task in items]),
+        yt=np.array([place[label(task)] for task in held_back]),
         labels=np.array(labels),
     )
 

@@ -25,16 +25,15 @@ HEADERS = {"Content-Type": "application/json"}
 
 
 def measure(folder: Path) -> dict:
-    items = corpus.read_jsonl(DATA / "trec6" / "test.jsonl")[:100]
-    config = corpus.label_config(corpus.labels_of(items))
-    tasks = [{"id": n, "data": {"text": item.text}} for n, item in enumerate(items)]
+    questions = corpus.read_corpus(DATA / "trec6" / "test.jsonl")
+    tasks = [{"id": n, "data": dict(task.data)} for n, task in enumerate(questions.tasks[:100])]
     parts = build_parts(load_settings(data_dir=folder))
     encoder = parts.host.encoder()
-    by_length = sorted((item.text for item in items), key=len)
+    by_length = sorted((task["data"]["text"] for task in tasks), key=len)
     turns = [by_length[at : at + predicting.TURN] for at in range(0, len(by_length), predicting.TURN)]
     bare, whole = [], []
     with TestClient(create_app(parts, preload=False)) as client:
-        body = json.dumps({"tasks": tasks, "label_config": config})
+        body = json.dumps({"tasks": tasks, "label_config": questions.config})
         for _ in range(ROUNDS + 2):
             start = time.perf_counter()
             for turn in turns:

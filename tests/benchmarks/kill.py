@@ -14,11 +14,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from backend.demo.annotators import Team
-from backend.demo.corpus import Item
+from backend.demo.corpus import Corpus
 from backend.demo.feed import settled
 from backend.demo.stage import Stage
 from backend.registry import versions as records
@@ -60,10 +59,10 @@ class Killer(threading.Thread):
 
 
 def measure(
-    folder: Path, items: Sequence[Item], labels: int, kills: int, seed: int, within_s: float, **settings: object
+    folder: Path, tasks: Corpus, labels: int, kills: int, seed: int, within_s: float, **settings: object
 ) -> dict:
     """Label and kill; then what :func:`check` finds after a last training."""
-    with stage_with(folder, items, reconcile_seconds=5, **settings) as (stage, project, gold):
+    with stage_with(folder, tasks, reconcile_seconds=5, **settings) as (stage, project, gold):
         people = stage.people(project, 2, "annotator")
         killer = Killer(folder, kills, within_s, seed)
         with stage.feed(project) as feed:

@@ -2,19 +2,19 @@
 
 import pytest
 
-from backend.demo.corpus import Item
+from backend.demo.corpus import Corpus, Labelled, choices_config
 from tests.benchmarks.kill import measure
-from tests.fakes import text_of
+from tests.fakes import LABELS, text_of
 from tests.models.tiny import save_tiny_bert
 
 pytestmark = [pytest.mark.studio, pytest.mark.timeout(600)]
 
 
 def test_nothing_is_lost_when_web_and_worker_are_killed(tmp_path):
-    items = [Item(*text_of(number)) for number in range(80)]
+    tasks = [Labelled.choice(*text_of(number)) for number in range(80)]
     figures = measure(
         tmp_path / "stage",
-        items,
+        Corpus(choices_config(LABELS), tuple(tasks)),
         labels=40,
         kills=4,
         seed=1,

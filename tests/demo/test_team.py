@@ -5,10 +5,11 @@ import threading
 import pytest
 
 from backend.demo.annotators import PATIENCE, Team
+from backend.demo.corpus import Labelled
 from backend.errors import StudioError
 
 OUTSIDE = 30  # the task that no publication holds
-GOLD = {number: "even" if number % 2 == 0 else "odd" for number in range(1, 31)}
+GOLD = {n: Labelled.choice(str(n), "even" if n % 2 == 0 else "odd").result for n in range(1, 31)}
 
 
 class Queue:
@@ -46,7 +47,7 @@ class User:
             self.failures -= 1
             raise StudioError("busy")
         with self.queue.lock:
-            self.queue.answers[task] = result[0]["value"]["choices"]
+            self.queue.answers[task] = result
         self.holds = None
 
     def close(self):
@@ -83,7 +84,7 @@ def test_a_team_gives_exactly_the_labels_asked_for_and_each_is_right(wait):
     users = [queue.user(), queue.user(), queue.user()]
     work = run(queue, users, 20, wait=wait)
     assert work.labels == len(queue.answers) == 20
-    assert all(answer == [GOLD[task]] for task, answer in queue.answers.items())
+    assert all(answer == GOLD[task] for task, answer in queue.answers.items())
     assert work.outside == []
     assert work.checked == work.first == (20 if wait else 0)
     assert all(user.closed for user in users)

@@ -10,7 +10,7 @@ from backend.errors import ModelError
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
-from backend.problems.schema import Control, Example, Schema
+from backend.problems.schema import Control, Example, Item, Schema
 from backend.problems.training import train_version
 from backend.problems.version import load_version
 
@@ -44,11 +44,13 @@ def test_sentences_of_one_meaning_are_near_each_other(pretrained: Encoder) -> No
 def test_a_few_labels_are_learned_and_the_version_loads_the_same(pretrained: Encoder, tmp_path: Path) -> None:
     schema = Schema((Control("asks", "choices", "text", "text", ("place", "person"), ("a place", "a person")),))
     texts = [text for pair in zip(PLACES, PEOPLE, strict=True) for text in pair]
-    examples = [Example(i, t, {"asks": np.eye(2, dtype=np.float32)[i % 2]}) for i, t in enumerate(texts)]
+    examples = [Example(i, Item.of(t), {"asks": np.eye(2, dtype=np.float32)[i % 2]}) for i, t in enumerate(texts)]
     recipe = Recipe(steps=12, batch_size=8)
     train_version(pretrained, schema, examples[:8], examples[8:], recipe, tmp_path / "v", lambda *_: None)
     version = load_version(tmp_path / "v", pretrained)
     again = load_version(tmp_path / "v", Encoder.load(pretrained.spec))
-    answers = np.stack([o.probs for o in version.predict(texts)["asks"]])
+    answers = np.stack([o.probs for o in version.predict([e.item for e in examples])["asks"]])
     assert answers.argmax(1)[:8].tolist() == [0, 1] * 4
-    assert np.stack([o.probs for o in again.predict(texts)["asks"]]) == pytest.approx(answers, abs=1e-4)
+    assert np.stack([o.probs for o in again.predict([e.item for e in examples])["asks"]]) == pytest.approx(
+        answers, abs=1e-4
+    )

@@ -20,18 +20,18 @@ CLASSES = np.repeat([0, 1, 2], 4)
 RECIPE = Recipe(steps=30, batch_size=6, learning_rate=3e-3, dropout=0.0, contrast=0.0, seed=1)
 
 
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)
+def cross_entropy(logits: Tensor, rows: np.ndarray) -> Tensor:
+    return -torch.log_softmax(logits, dim=1)[torch.arange(len(rows)), torch.from_numpy(CLASSES[rows])]
 
 
 def task(encoder: Encoder) -> HeadTask:
     zero = LinearHead(np.zeros((3, encoder.dim), np.float32), np.zeros(3, np.float32))
-    return HeadTask(zero, np.eye(3, dtype=np.float32)[CLASSES], np.ones(12, bool), cross_entropy, CLASSES)
+    return HeadTask(zero, [encoder.tokens.ids([text]) for text in TEXTS], cross_entropy, CLASSES)
 
 
 def train(encoder: Encoder, recipe: Recipe = RECIPE) -> tuple[Trained, list[float]]:
     losses: list[float] = []
-    trained = train_adapter(encoder, TEXTS, {"c": task(encoder)}, recipe, lambda i, n, loss: losses.append(loss))
+    trained = train_adapter(encoder, {"c": task(encoder)}, recipe, lambda i, n, loss: losses.append(loss))
     return trained, losses
 
 
@@ -72,17 +72,47 @@ def test_lack_of_memory_changes_the_portions_not_the_update(encoder: Encoder, mo
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_a_sentence(encoder: Encoder) -> None:
-    broken = replace(task(encoder), loss=lambda logits, targets: cross_entropy(logits, targets) * float("nan"))
+    broken = replace(task(encoder), loss=lambda logits, rows: cross_entropy(logits, rows) * float("nan"))
     with pytest.raises(ModelError, match="loss is nan"):
-        train_adapter(encoder, TEXTS, {"c": broken}, RECIPE, lambda *_: None)
+        train_adapter(encoder, {"c": broken}, RECIPE, lambda *_: None)
 
 
 def test_examples_without_a_target_teach_nothing(encoder: Encoder) -> None:
-    absent = replace(task(encoder), present=np.zeros(12, bool), groups=np.full(12, -1))
+    absent = replace(task(encoder), sequences=[[]] * 12, groups=np.full(12, -1))
     recipe = replace(RECIPE, steps=3, weight_decay=0.0)
-    trained = train_adapter(encoder, TEXTS, {"c": absent}, recipe, lambda *_: None)
+    trained = train_adapter(encoder, {"c": absent}, recipe, lambda *_: None)
     assert trained.loss == 0
     assert not trained.heads["c"].weight.any()
+
+
+def test_heads_that_read_the_same_share_its_forward_pass(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    forward = type(encoder.model).forward
+
+    def counted(self: nn.Module, input_ids: Tensor, **rest: object) -> object:
+        seen.append(len(input_ids))
+        return forward(self, input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(type(encoder.model), "forward", counted)
+    other = replace(task(encoder), sequences=[encoder.tokens.ids([text, "a man"]) for text in TEXTS],
+                    loss=lambda logits, rows: cross_entropy(logits[::2], rows))  # fmt: skip
+    train_adapter(encoder, {"c": task(encoder), "d": other}, replace(RECIPE, steps=1), lambda *_: None)
+    assert seen == [2 * RECIPE.batch_size]
+
+
+def test_a_head_over_tokens_sees_every_token(encoder: Encoder) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def loss(logits: Tensor, rows: np.ndarray) -> Tensor:
+        shapes.append(tuple(logits.shape))
+        return logits.square().mean(dim=(1, 2))
+
+    tokens = replace(task(encoder), loss=loss, tokens=True, groups=np.full(12, -1))
+    train_adapter(encoder, {"t": tokens}, replace(RECIPE, steps=1), lambda *_: None)
+    longest = max(len(ids[0]) for ids in tokens.sequences)
+    assert shapes[0][0] == 6
+    assert shapes[0][1] <= longest
+    assert shapes[0][2] == 3
 
 
 @pytest.mark.parametrize("n", [1, 5, 16, 50, 180])

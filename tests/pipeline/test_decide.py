@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from backend.active.head import LinearHead
-from backend.pipeline.decide import Choice, Field, Policy, deal_audit, decide, fresh_head
-from backend.problems.schema import Control, Output
+from backend.pipeline.decide import Choice, Field, Policy, deal_audit, decide, fresh_judge
+from backend.problems.judge import Judge
+from backend.problems.schema import Control, Schema
 
 CONTROL = Control("topic", "choices", "text", "text", ("a", "b", "c"), ("a", "b", "c"))
 EYE = np.eye(3, dtype=np.float32)
@@ -15,22 +16,26 @@ def field_of(n=60, labelled=12, seed=0, audit_share=0.2):
     rng = np.random.default_rng(seed)
     classes = rng.integers(3, size=n)
     features = (3 * np.eye(3, 8)[classes] + rng.standard_normal((n, 8))).astype(np.float32)
-    targets = {at: EYE[classes[at]] for at in range(labelled)}
+    targets = {at: {"topic": EYE[classes[at]]} for at in range(labelled)}
     open_ = np.ones(n, bool)
     open_[:labelled] = False
     texts = [f"word{at % 7} word{at}" for at in range(n)]
     return Field(features, open_, rng.random(n) < audit_share, rng.random(n), targets, texts=texts)
 
 
-def head_of(field):
+def judge_of(head):
+    return Judge(Schema((CONTROL,)), {"topic": head}, 8)
+
+
+def fitted(field):
     rng = np.random.default_rng(1)
-    return fresh_head(CONTROL, field, LinearHead(rng.random((3, 8)).astype("f4"), np.zeros(3, "f4")), seed=0)
+    return fresh_judge(judge_of(LinearHead(rng.random((3, 8)).astype("f4"), np.zeros(3, "f4"))), field, seed=0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
 def test_audit_tasks_are_dealt_in_evenly_whatever_was_labelled_before(share):
-    chosen = [Choice(n, Output(None), {}) for n in range(100)]
-    audits = [Choice(1000 + n, Output(None), {"measure": "audit"}) for n in range(100)]
+    chosen = [Choice(n, {}) for n in range(100)]
+    audits = [Choice(1000 + n, {"measure": "audit"}) for n in range(100)]
     mixed = deal_audit(chosen, audits, share, labelled=37, labelled_audit=round(37 * share))
     counts = np.cumsum([c.reason.get("measure") == "audit" for c in mixed]) + round(37 * share)
     for at in range(100):
@@ -42,7 +47,7 @@ def test_audit_tasks_are_dealt_in_evenly_whatever_was_labelled_before(share):
 @pytest.mark.parametrize("strategy", ["auto", "random", "margin", "bald", "diverse-jaccard", "badge@balanced"])
 def test_only_open_tasks_come_each_once_and_audit_tasks_in_their_own_order(strategy):
     field = field_of()
-    choices = decide(CONTROL, field, head_of(field), 100, Policy(strategy, 0.2, 0))
+    choices = decide(fitted(field), field, 100, Policy(strategy, 0.2, 0))
     positions = [c.position for c in choices]
     assert sorted(positions) == np.flatnonzero(field.open).tolist()
     audits = [p for p in positions if field.audit[p]]
@@ -52,37 +57,27 @@ def test_only_open_tasks_come_each_once_and_audit_tasks_in_their_own_order(strat
 
 def test_a_longer_queue_has_the_same_head():
     field = field_of()
-    head, policy = head_of(field), Policy("auto", 0.2, 0)
-    long = [c.position for c in decide(CONTROL, field, head, 30, policy)]
-    assert [c.position for c in decide(CONTROL, field, head, 7, policy)] == long[:7]
+    judge, policy = fitted(field), Policy("auto", 0.2, 0)
+    long = [c.position for c in decide(judge, field, 30, policy)]
+    assert [c.position for c in decide(judge, field, 7, policy)] == long[:7]
 
 
 def test_the_fresh_head_learns_from_what_may_be_trained_on_only():
     field = field_of()
-    given = head_of(field)
+    given = fitted(field)
     assert len(field.held_out())
-    flipped = {at: EYE[2 - t.argmax()] if field.audit[at] else t for at, t in field.targets.items()}
-    other = fresh_head(
-        CONTROL, Field(field.features, field.open, field.audit, field.audit_rank, flipped), given, seed=0
-    )
-    np.testing.assert_array_equal(other.weight, given.weight)
+    flipped = {at: {"topic": EYE[2 - t["topic"].argmax()]} if field.audit[at] else t for at, t in field.targets.items()}
+    other = fresh_judge(given, Field(field.rows, field.open, field.audit, field.audit_rank, flipped), seed=0)
+    np.testing.assert_array_equal(other.heads["topic"].weight, given.heads["topic"].weight)
 
 
 def test_with_too_few_labels_the_version_speaks():
     field = field_of(labelled=1)
-    own = LinearHead(np.zeros((3, 8), "f4"), np.zeros(3, "f4"))
-    assert fresh_head(CONTROL, field, own, seed=0) is own
-
-
-def test_audit_tasks_are_judged_by_the_version_and_not_by_what_came_after():
-    field = field_of()
-    judge = LinearHead(np.zeros((3, 8), "f4"), np.zeros(3, "f4"))
-    for choice in decide(CONTROL, field, head_of(field), 40, Policy("margin", 0.2, 0), judge=judge):
-        uniform = np.allclose(choice.output.probs, 1 / 3)
-        assert uniform == (choice.reason["measure"] == "audit")
+    own = judge_of(LinearHead(np.zeros((3, 8), "f4"), np.zeros(3, "f4")))
+    assert fresh_judge(own, field, seed=0) is own
 
 
 def test_arrays_of_different_lengths_are_refused():
     field = field_of()
     with pytest.raises(ValueError, match="audit"):
-        Field(field.features, field.open, field.audit[1:], field.audit_rank, {})
+        Field(field.rows, field.open, field.audit[1:], field.audit_rank, {})

@@ -28,7 +28,7 @@ def label(parts, studio, n):
 
 def evaluation(parts, project, base="words-1"):
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-    train, _ = retrain.split(table, read_labels(parts.registry, project))
+    train, _ = retrain.split(table, read_labels(parts.registry, project, table))
     old, new = (cold_version(WordEncoder(base_id), project.asks()) for base_id in ("words-1", base))
     return evaluate(parts, project.asks(), train, table, new, old)
 
@@ -73,16 +73,16 @@ def test_a_version_agrees_with_itself_and_less_with_another(parts, studio, proje
 def test_held_out_tasks_give_accuracy_and_macro_f1_with_intervals(parts, studio, project):
     label(parts, studio, 60)
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-    _, held_out = retrain.split(table, read_labels(parts.registry, project))
+    _, held_out = retrain.split(table, read_labels(parts.registry, project, table))
     outputs = [Output(e.targets["topic"]) for e in held_out]
-    found = retrain.audit_result(project.asks(), held_out, outputs, 0)
+    found = retrain.audit_result(project.asks(), held_out, {"topic": outputs}, parts.settings)
     assert found["value"] == found["macro_f1"]["value"] == 1
     outputs[0] = Output(np.roll(outputs[0].probs, 1))
-    found = retrain.audit_result(project.asks(), held_out, outputs, 0)
+    found = retrain.audit_result(project.asks(), held_out, {"topic": outputs}, parts.settings)
     assert found["correct"] == len(held_out) - 1
     for measured in (found, found["macro_f1"]):
         assert 0 <= measured["low"] <= measured["value"] < 1
-    assert retrain.audit_result(project.asks(), [], [], 0) is None
+    assert retrain.audit_result(project.asks(), [], {"topic": []}, parts.settings) is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])

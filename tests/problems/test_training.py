@@ -12,7 +12,7 @@ from backend.errors import ModelError
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
-from backend.problems.schema import Control, Example, Schema
+from backend.problems.schema import Control, Example, Item, Schema
 from backend.problems.training import train_version
 from backend.problems.version import Version, cold_version, load_version
 from tests.models.tiny import save_tiny_bert
@@ -31,7 +31,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
 
 
 def examples(start: int, stop: int) -> list[Example]:
-    return [Example(i, TEXTS[i], {"asks": np.eye(3, dtype=np.float32)[i % 3]}) for i in range(start, stop)]
+    return [Example(i, Item.of(TEXTS[i]), {"asks": np.eye(3, dtype=np.float32)[i % 3]}) for i in range(start, stop)]
 
 
 def train(encoder: Encoder, folder: Path, recipe: Recipe = RECIPE) -> dict:
@@ -46,7 +46,7 @@ def trained(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def probs(version: Version, texts: list[str]) -> np.ndarray:
-    return np.stack([o.probs for o in version.predict(texts)["asks"]])
+    return np.stack([o.probs for o in version.predict([Item.of(t) for t in texts])["asks"]])
 
 
 def test_it_learns_and_says_what_it_was_made_of(encoder: Encoder, trained: Path) -> None:
@@ -68,12 +68,12 @@ def test_held_out_answers_are_kept_by_task(encoder: Encoder, trained: Path) -> N
     said = probs(version, TEXTS[12:18]).argmax(1)
     assert version.meta["controls"]["asks"] == {
         "n": 6,
-        "correct": {str(12 + i): bool(said[i] == (12 + i) % 3) for i in range(6)},
+        "quality": {str(12 + i): float(said[i] == (12 + i) % 3) for i in range(6)},
     }
 
 
 def test_labels_of_held_out_tasks_change_only_the_temperature(encoder: Encoder, trained: Path, tmp_path: Path) -> None:
-    turned = [Example(e.task_id, e.text, {"asks": e.targets["asks"][::-1].copy()}) for e in examples(12, 18)]
+    turned = [Example(e.task_id, e.item, {"asks": e.targets["asks"][::-1].copy()}) for e in examples(12, 18)]
     train_version(encoder, SCHEMA, examples(0, 12), turned, RECIPE, tmp_path / "v", lambda *_: None)
     one, other = (load_version(f, encoder).heads["asks"] for f in (trained, tmp_path / "v"))
     assert np.array_equal(one.weight, other.weight)
@@ -86,8 +86,9 @@ def test_a_version_is_the_same_after_loading_elsewhere(encoder: Encoder, trained
     version = load_version(trained, encoder)
     assert probs(fresh, TEXTS) == pytest.approx(probs(version, TEXTS), abs=1e-4)
     assert fresh.encoder.base_id == version.encoder.base_id != encoder.base_id
-    features = version.embed(TEXTS)
-    assert np.stack([o.probs for o in version.outputs(features)["asks"]]) == pytest.approx(probs(version, TEXTS))
+    items = [Item.of(text) for text in TEXTS]
+    rows = version.embed(items)
+    assert np.stack([o.probs for o in version.outputs(items, rows)["asks"]]) == pytest.approx(probs(version, TEXTS))
 
 
 def test_a_version_that_is_there_is_not_trained_again(encoder: Encoder, trained: Path) -> None:

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.problems.schema import Item
 from backend.serving.features import FeatureStore, FeatureStores
+
+
+def items(texts):
+    return [Item.of(text) for text in texts]
 
 
 class Counting:
@@ -17,7 +22,8 @@ class Counting:
         self.base_id, self.dim = base_id, dim
         self.asked: list[str] = []
 
-    def embed(self, texts):
+    def embed(self, items):
+        texts = [item.text for item in items]
         self.asked += texts
         return np.array([[len(t), hash(t) % 7, 1, 0] for t in texts], np.float32).reshape(-1, self.dim)
 
@@ -26,51 +32,51 @@ class Counting:
 def test_features_come_back_in_the_order_asked(tmp_path_factory, texts):
     store = FeatureStore(tmp_path_factory.mktemp("f"), 4)
     encoder = Counting()
-    store.fill(encoder, texts)
-    np.testing.assert_allclose(store.get(texts), Counting().embed(texts), rtol=1e-3)
+    store.fill(encoder, items(texts))
+    np.testing.assert_allclose(store.get(items(texts)), Counting().embed(items(texts)), rtol=1e-3)
     assert len(encoder.asked) == len(set(texts)) == len(store)
 
 
 def test_a_text_is_encoded_once_even_over_restarts(tmp_path):
     encoder = Counting()
-    FeatureStore(tmp_path, 4).fill(encoder, ["a", "b"])
+    FeatureStore(tmp_path, 4).fill(encoder, items(["a", "b"]))
     store = FeatureStore(tmp_path, 4)
-    assert store.fill(encoder, ["a", "b", "c"]) == 1
+    assert store.fill(encoder, items(["a", "b", "c"])) == 1
     assert encoder.asked == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(("file", "cut"), [("rows.f16", 3), ("keys.bin", 5), ("keys.bin", 16), ("rows.f16", 8)])
 def test_a_write_that_was_cut_off_costs_only_that_row(tmp_path, file, cut):
-    FeatureStore(tmp_path, 4).fill(Counting(), ["a", "bb", "ccc"])
+    FeatureStore(tmp_path, 4).fill(Counting(), items(["a", "bb", "ccc"]))
     content = (tmp_path / file).read_bytes()
     (tmp_path / file).write_bytes(content[:-cut])
     store = FeatureStore(tmp_path, 4)
-    assert store.missing(["a", "bb", "ccc"]) == ["ccc"]
-    store.fill(Counting(), ["ccc"])
-    assert store.get(["ccc", "a"])[:, 0].tolist() == [3, 1]
+    assert store.missing(items(["a", "bb", "ccc"])) == items(["ccc"])
+    store.fill(Counting(), items(["ccc"]))
+    assert store.get(items(["ccc", "a"]))[:, 0].tolist() == [3, 1]
 
 
 def test_threads_that_add_the_same_texts_agree(tmp_path):
     store = FeatureStore(tmp_path, 4)
     texts = [f"text {n}" * (n % 3) for n in range(50)]
-    threads = [threading.Thread(target=store.fill, args=(Counting(), texts)) for _ in range(4)]
+    threads = [threading.Thread(target=store.fill, args=(Counting(), items(texts))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    np.testing.assert_allclose(store.get(texts), Counting().embed(texts), rtol=1e-3)
+    np.testing.assert_allclose(store.get(items(texts)), Counting().embed(items(texts)), rtol=1e-3)
     assert len(FeatureStore(tmp_path, 4)) == len(set(texts))
 
 
 def test_only_the_encoders_named_keep_their_features(tmp_path):
     stores = FeatureStores(tmp_path)
     for name in ("base", "v1", "v2"):
-        stores.of(Counting(name)).fill(Counting(name), ["a"])
+        stores.of(Counting(name)).fill(Counting(name), items(["a"]))
     stores.keep_only({"base", "v2"})
     assert sorted(f.name for f in tmp_path.iterdir()) == ["base", "v2"]
-    assert stores.of(Counting("v1")).missing(["a"]) == ["a"]
+    assert stores.of(Counting("v1")).missing(items(["a"])) == items(["a"])
 
 
 def test_an_unknown_text_is_an_error(tmp_path):
     with pytest.raises(KeyError):
-        FeatureStore(tmp_path, 4).get(["never seen"])
+        FeatureStore(tmp_path, 4).get(items(["never seen"]))

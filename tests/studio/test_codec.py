@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import UserError
-from backend.problems.schema import Output
-from backend.studio.codec import decode, encode_prediction, encode_result, read_text
+from backend.problems.schema import Item, Output
+from backend.studio.codec import decode, encode_prediction, encode_result, read_item
 from backend.studio.schema import parse_schema
 from tests.studio.servers import CONFIG, answer
 
 SCHEMA = parse_schema(CONFIG)
+ITEM = Item.of("a text")
 LABELS = SCHEMA.controls[0].labels
 
 
@@ -31,13 +32,13 @@ def target(*annotations: dict[str, Any]) -> list[float] | None:
 
 @pytest.mark.parametrize("text", ["upload/1/secret.txt", "https://example.com/x", "/etc/passwd", "s3://b/k", " é\n"])
 def test_a_text_is_a_text_whatever_it_looks_like(text: str) -> None:
-    assert read_text(SCHEMA.controls[0], {"text": text, "other": 1}) == text
+    assert read_item(SCHEMA, {"text": text, "other": 1}) == Item.of(text)
 
 
 @pytest.mark.parametrize("data", [{}, {"text": None}, {"text": 5}, {"text": ["a"]}, {"text": " \n"}, {"Text": "a"}])
 def test_a_task_without_text_says_which_field(data: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="'text'"):
-        read_text(SCHEMA.controls[0], data)
+        read_item(SCHEMA, data)
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), st.floats(allow_nan=True), st.text())
@@ -46,7 +47,7 @@ def test_decoding_a_prediction_as_annotation_gives_back_its_label(
 ) -> None:
     probs = np.array(weights, np.float32) + np.float32(1e-3)
     probs /= probs.sum()
-    prediction = encode_prediction(SCHEMA, {"topic": Output(probs)}, score, version)
+    prediction = encode_prediction(SCHEMA, {"topic": Output(probs)}, ITEM, score, version)
     decoded = decode(SCHEMA, [{"result": json.loads(json.dumps(prediction["result"])), "completed_by": 1}])
     assert decoded is not None
     assert int(np.argmax(decoded["topic"])) == int(np.argmax(probs))
@@ -59,14 +60,14 @@ def test_decoding_a_prediction_as_annotation_gives_back_its_label(
     [{}, {"topic": Output(None, "too long")}, {"topic": Output(np.array([math.nan, 0, 1], np.float32))}],
 )
 def test_where_nothing_can_be_said_the_prediction_is_still_valid(outputs: dict[str, Output]) -> None:
-    prediction = encode_prediction(SCHEMA, outputs, math.nan, "v1")
+    prediction = encode_prediction(SCHEMA, outputs, ITEM, math.nan, "v1")
     assert prediction == {"result": [], "score": 1.0, "model_version": "v1"}
 
 
 def test_regions_are_valid_for_the_sdk() -> None:
     from label_studio_sdk.label_interface.interface import LabelInterface
 
-    regions = encode_result(SCHEMA, {"topic": Output(np.array([0.2, 0.5, 0.3], np.float32))})
+    regions = encode_result(SCHEMA, {"topic": Output(np.array([0.2, 0.5, 0.3], np.float32))}, ITEM)
     assert LabelInterface(CONFIG).validate_prediction({"result": regions, "score": 0.1, "model_version": "v1"})
     assert regions[0]["value"] == {"choices": ["tech"]}
 

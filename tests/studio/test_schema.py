@@ -42,6 +42,13 @@ def test_looks_and_second_texts_do_not_count() -> None:
     assert parse_schema(config(style + nested, TEXT + other)).hash == plain.hash
 
 
+def test_several_questions_are_several_controls_and_read_all_their_fields() -> None:
+    other = choices().replace("topic", "mood").replace('toName="text"', 'toName="title"')
+    schema = parse_schema(config(choices() + other, TEXT + '<Text name="title" value="$title"/>'))
+    assert [c.name for c in schema.controls] == ["topic", "mood"]
+    assert schema.fields == ("text", "title")
+
+
 @pytest.mark.parametrize(
     ("label_config", "named"),
     [
@@ -59,7 +66,6 @@ def test_looks_and_second_texts_do_not_count() -> None:
         (config(choices('<Choice value="a"/><Choice value="a"/>')), "twice"),
         (config(choices('<Choice value="a"/><Choice value=" "/>')), "no value"),
         (config(choices('<Choice value="a"/><Choice value="$b"/>')), "$b"),
-        (config(choices() + choices().replace("topic", "more")), "several"),
         (config(choices() + choices()), "same name"),
         (config(choices() + '<TextArea name="why" toName="text"/>'), "TextArea"),
         (config('<Labels name="l" toName="text"><Label value="PER"/></Labels>'), "<Labels>"),

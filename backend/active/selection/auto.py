@@ -16,7 +16,7 @@ def rule(pool: Pool) -> str:
 
     A model of a handful of labels is sure of nonsense, so its uncertainty is worth little (Hacohen et al. 2022).
     """
-    few = min(REPRESENTATIVE_PER_CLASS * pool.probs.shape[1], REPRESENTATIVE_AT_MOST)
+    few = min(REPRESENTATIVE_PER_CLASS * (pool.classes or pool.probs.shape[1]), REPRESENTATIVE_AT_MOST)
     return "typiclust" if len(pool.labelled_classes) < few else "herding"
 
 

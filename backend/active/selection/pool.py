@@ -22,7 +22,8 @@ class Pool:
     ``features`` (N, D), ``probs`` (N, K) of the items to choose from, float32 or float16; ``labelled_features`` (L, D)
     and ``labelled_classes`` (L,) of the labelled ones; ``clusters`` (N,) numbers of :func:`cluster` where the caller
     has them, else they are computed when a strategy needs them. ``head`` is what MC-dropout strategies sample from,
-    ``texts`` (N,) what ``diverse-jaccard`` compares.
+    ``texts`` (N,) what ``diverse-jaccard`` compares. ``classes``: how many different things there
+    are to be seen, K where it is None.
     """
 
     features: Floats
@@ -32,6 +33,7 @@ class Pool:
     clusters: NDArray[np.int64] | None = None
     head: LinearHead | None = None
     texts: Sequence[str] | None = None
+    classes: int | None = None
 
     def __post_init__(self) -> None:
         n = len(self.features)

@@ -1,0 +1,67 @@
+"""What most problems have in common."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.active.head import LinearHead
+from backend.active.metrics import Interval, bootstrap_interval
+from backend.problems.schema import Control, Floats, Output
+
+
+class Common:
+    """Half of :class:`backend.problems.base.Problem`, to be overridden where a kind differs."""
+
+    auto = "auto"
+    metric: str
+    measure: str
+
+    def mc_head(self, control: Control, head: LinearHead) -> LinearHead | None:
+        """None: the profile is not the softmax of a linear head that dropout could thin."""
+        return None
+
+    def hard_class(self, target: Any) -> int:
+        """0: the classes of the profile are none of targets."""
+        return 0
+
+    def labels_in(self, target: Any) -> frozenset[int]:
+        """No label."""
+        return frozenset()
+
+    def target_json(self, target: Any) -> Any:
+        return target
+
+    def target_from_json(self, value: Any) -> Any:
+        return value
+
+    def scores(self, control: Control, outputs: Sequence[Output], targets: Sequence[Any]) -> Mapping[str, float]:
+        """The mean quality, under the name of the metric."""
+        return {self.metric: sum(map(self.quality, [control] * len(outputs), outputs, targets)) / len(outputs)}
+
+    def quality(self, control: Control, output: Output, target: Any) -> float:
+        raise NotImplementedError
+
+    def report(
+        self, control: Control, outputs: Sequence[Output], targets: Sequence[Any], *, seed: int
+    ) -> Mapping[str, Interval]:
+        """All scores but calibration's, with the intervals of a bootstrap over the examples."""
+        kept = [name for name in self.scores(control, outputs, targets) if name not in ("ece", "nll")]
+
+        def measure(name: str) -> Callable[[NDArray[np.int64]], float]:
+            return lambda at: self.scores(control, [outputs[i] for i in at], [targets[i] for i in at])[name]
+
+        return {name: bootstrap_interval(measure(name), len(outputs), seed=seed) for name in kept}
+
+    def reason(
+        self,
+        control: Control,
+        profile: Floats,
+        worth: float,
+        *,
+        pool_size: int,
+        labelled: Sequence[Any] = (),
+    ) -> Mapping[str, Any]:
+        """The measure, its value and the size of the pool."""
+        return {"measure": self.measure, "value": round(worth, 4), "pool": pool_size}

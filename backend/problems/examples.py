@@ -1,0 +1,36 @@
+"""Labelled examples: as JSON, for snapshots; and which controls can learn from them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backend.problems.base import problem_for
+from backend.problems.schema import Control, Example, Item, Schema
+
+
+def learnable(schema: Schema, train: Sequence[Example]) -> list[Control]:
+    """The controls of which there are enough different targets to learn from."""
+    return [
+        c
+        for c in schema.controls
+        if problem_for(c).can_fit(c, [e.targets[c.name] for e in train if c.name in e.targets])
+    ]
+
+
+def example_json(schema: Schema, example: Example) -> dict[str, Any]:
+    """An example as JSON values."""
+    targets = {
+        c.name: problem_for(c).target_json(example.targets[c.name])
+        for c in schema.controls
+        if c.name in example.targets
+    }
+    return {"task": example.task_id, "item": example.item.to_json(), "targets": targets}
+
+
+def example_from(schema: Schema, value: Mapping[str, Any]) -> Example:
+    """The example of :func:`example_json`."""
+    targets = {
+        c.name: problem_for(c).target_from_json(value["targets"][c.name])
+        for c in schema.controls
+        if c.name in value["targets"]
+    }
+    return Example(value["task"], Item.from_json(value["item"]), targets)
