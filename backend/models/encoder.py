@@ -32,6 +32,20 @@ SAMPLES = 256  # values of each tensor that identify the weights
 
 
 @dataclass(frozen=True)
+class Window:
+    """A piece of a text as the model reads it. ``ids``: T token ids; ``offsets`` (T, 2): where each token's characters
+    begin and end in the text (Unicode code points), (-1, -1) for tokens that are none of the text."""
+
+    ids: list[int]
+    offsets: NDArray[np.int64]
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """Which tokens are of the text, (T,)."""
+        return self.offsets[:, 0] >= 0
+
+
+@dataclass(frozen=True)
 class Tokens:
     """Token ids of texts, not padded; shared by an encoder and all its adapted copies."""
 
@@ -49,6 +63,46 @@ class Tokens:
                 prefixed, truncation=True, max_length=self.max_tokens, return_attention_mask=False, verbose=False
             )
         return [ids or [self.pad] for ids in encoded["input_ids"]]
+
+    def windows(self, text: str, *, before: str | None = None, stride: int = 32) -> list[Window]:
+        """A text in pieces of at most ``max_tokens`` tokens, ``stride`` of which are in the next one too; at least one.
+
+        ``before``: a question that stands before each piece, cut where it would take more than half of it. Raises ModelError for a tokenizer that tells no offsets.
+        """
+        if not self.tokenizer.is_fast:
+            raise ModelError("The base model's tokenizer tells no character offsets.", "Choose another BASE_MODEL.")
+        texts = (self.prefix + text,) if before is None else (self._short(self.prefix + before), text)
+        shift = len(self.prefix) if before is None else 0
+        with self.lock:  # the tokenizer's truncation is state
+            encoded = self.tokenizer(
+                *texts,
+                truncation=True if before is None else "only_second",
+                max_length=self.max_tokens,
+                stride=min(stride, self.max_tokens // 4),
+                return_overflowing_tokens=True,
+                return_offsets_mapping=True,
+                return_attention_mask=False,
+                verbose=False,
+            )
+        sequence = 0 if before is None else 1
+        found = []
+        for at, ids in enumerate(encoded["input_ids"]):
+            offsets: NDArray[np.int64] = np.array(encoded["offset_mapping"][at], np.int64).reshape(-1, 2) - shift
+            own = np.array([s == sequence for s in encoded.sequence_ids(at)], bool)
+            real = own & (offsets[:, 1] > np.maximum(offsets[:, 0], 0))
+            offsets = np.where(real[:, None], np.maximum(offsets, 0), -1)
+            found.append(Window(list(ids) or [self.pad], offsets if len(ids) else np.full((1, 2), -1, np.int64)))
+        return found
+
+    def _short(self, question: str) -> str:
+        """The beginning of a text that takes at most half of what the model reads."""
+        with self.lock:
+            encoded = self.tokenizer(
+                question, truncation=False, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+            )
+        offsets = encoded["offset_mapping"]
+        half = self.max_tokens // 2
+        return question if len(offsets) <= half else question[: offsets[half - 1][1]]
 
     def batch(self, ids: Sequence[Sequence[int]], device: torch.device) -> dict[str, Tensor]:
         """``input_ids`` and ``attention_mask``, (B, T) with T the longest."""

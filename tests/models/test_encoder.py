@@ -190,3 +190,37 @@ def test_a_hub_that_cannot_be_reached_is_an_error_with_a_hint(monkeypatch: pytes
 def test_a_gpu_that_is_not_there_is_said(tiny: Path) -> None:
     with pytest.raises(ModelError, match="no CUDA device"):
         Encoder.load(ModelSpec(str(tiny), device="cuda"))
+
+
+LONG = "where is the river in the city ? " * 9
+
+
+@pytest.mark.parametrize("before", [None, "how far is the river", "how far " * 60])
+@pytest.mark.parametrize("prefix", ["", "a city "])
+def test_windows_cover_a_text_to_the_last_character(encoder: Encoder, before: str | None, prefix: str) -> None:
+    tokens = replace(encoder.tokens, prefix=prefix)
+    windows = tokens.windows(LONG, before=before, stride=6)
+    covered = np.zeros(len(LONG), bool)
+    for window in windows:
+        assert len(window.ids) == len(window.offsets) <= tokens.max_tokens
+        for start, end in window.offsets[window.inside]:
+            assert LONG[start:end].strip() == LONG[start:end] != ""
+            covered[start:end] = True
+    assert len(windows) > 1
+    assert all(covered[at] for at in range(len(LONG)) if not LONG[at].isspace())
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t"])
+def test_a_text_without_words_is_one_window_without_characters(encoder: Encoder, text: str) -> None:
+    (window,) = encoder.tokens.windows(text)
+    assert len(window.ids) >= 1
+    assert not window.inside.any()
+
+
+def test_hidden_states_are_of_each_sequence_whatever_it_is_batched_with(encoder: Encoder) -> None:
+    sequences = encoder.tokens.ids(TEXTS)
+    together = encoder.hidden(sequences)
+    for ids, states in zip(sequences, together, strict=True):
+        assert states.shape == (len(ids), encoder.dim)
+        assert states == pytest.approx(encoder.hidden([ids])[0], abs=1e-5)
+    assert np.stack([s.mean(axis=0) for s in together]) == pytest.approx(encoder.embed(TEXTS), abs=1e-5)
