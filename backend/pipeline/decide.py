@@ -107,6 +107,13 @@ def decide(judge: Judge, field: Field, n: int, policy: Policy) -> list[Choice]:
     return deal_audit(chosen, audits, policy.audit_share, len(field.targets), labelled_audit)[:n]
 
 
+def strategy_for(judge: Judge, wanted: str) -> str:
+    """The strategy that is used where ``wanted`` is set: ``auto`` is what suits the controls, and takes the place of
+    one that samples from a head where there is no such head."""
+    impossible = selection.needs_head(wanted) and judge.mc_head() is None
+    return judge.auto if wanted == "auto" or impossible else wanted
+
+
 def _chosen(judge: Judge, field: Field, n: int, policy: Policy) -> list[Choice]:
     at, trained = field.choosable(), field.trained()
     labelled = [field.targets[int(p)] for p in trained]
@@ -120,7 +127,7 @@ def _chosen(judge: Judge, field: Field, n: int, policy: Policy) -> list[Choice]:
         texts=None if field.texts is None else [field.texts[p] for p in at],
         classes=judge.classes(),
     )
-    strategy = judge.auto if policy.strategy == "auto" else policy.strategy
+    strategy = strategy_for(judge, policy.strategy)
     order = selection.choose(strategy, pool, n, seed=policy.seed + len(trained))
     around = selection.surroundings(strategy, pool, order)
     reasons = _reasons(judge, field.rows[at[order]], len(at), labelled)

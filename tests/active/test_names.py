@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend.active.selection import choose, parse
+from backend.active.selection import STRATEGIES, choose, needs_head, parse
+from backend.active.selection.names import SAMPLED
 from backend.active.selection.scores import SCORES, ranks
 from backend.errors import UserError
 from backend.settings import load_settings
@@ -72,3 +73,9 @@ def test_a_score_of_0_stays_behind_all_others() -> None:
     probs = np.array([[1.0, 0.0]] * 5 + [[0.9, 0.1]] * 5, np.float32)
     picks = choose("margin@stochastic", replace(make(10, 2), probs=probs), 10, seed=0)
     assert set(picks[:5].tolist()) == set(range(5, 10))
+
+
+def test_only_what_samples_needs_a_head():
+    needing = {"bald", "mc-entropy@balanced", "margin:0.2+bald:0.8"}
+    for name in [*STRATEGIES, *needing, "margin:0.5+density", "skactiveml:Badge"]:
+        assert needs_head(name) == (name in SAMPLED or name in needing)

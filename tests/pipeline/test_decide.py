@@ -1,5 +1,7 @@
 """What is labelled next follows from arrays alone; positions are rows of the field."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,23 @@ def test_with_too_few_labels_the_version_speaks():
     field = field_of(labelled=1)
     own = judge_of(LinearHead(np.zeros((3, 8), "f4"), np.zeros(3, "f4")))
     assert fresh_judge(own, field, seed=0) is own
+
+
+@pytest.mark.parametrize("strategy", ["auto", "bald", "margin:0.5+mc-entropy", "badge", "margin"])
+def test_several_controls_are_sorted_by_one_priority_whatever_the_strategy(strategy):
+    field = field_of(audit_share=0.0)
+    both = Schema((CONTROL, replace(CONTROL, name="mood")))
+    given = {at: {**t, "mood": t["topic"]} if at % 2 else t for at, t in field.targets.items()}
+    field = replace(field, targets=given)
+    zero = LinearHead(np.zeros((3, 8), "f4"), np.zeros(3, "f4"))
+    judge = fresh_judge(Judge(both, {"topic": zero, "mood": zero}, 8), field, seed=0)
+    assert not np.array_equal(judge.heads["mood"].weight, judge.heads["topic"].weight)  # half of the labels
+    choices = decide(judge, field, 48, Policy(strategy, 0.0, 0))
+    assert sorted(c.position for c in choices) == np.flatnonzero(field.open).tolist()
+    assert all(set(c.reason["controls"]) == {"topic", "mood"} for c in choices)
+    if strategy == "margin":
+        values = [c.reason["value"] for c in choices]
+        assert values == sorted(values, reverse=True)
 
 
 def test_arrays_of_different_lengths_are_refused():

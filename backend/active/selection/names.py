@@ -34,6 +34,7 @@ STRATEGIES: dict[str, Strategy] = {
 }
 MODIFIERS = ("balanced", "stochastic")
 CHEAP = {"random", "margin", "entropy", "least-confidence", "loss", "gradient-length", "density"}
+SAMPLED = {"mc-entropy", "bald"}  # scores of dropout samples of a head
 BLIND = {"random", "typiclust", "nearest-labelled", "k-center"}  # rules that do not look at what the model thinks
 
 
@@ -70,6 +71,12 @@ def parse(name: str) -> Plan:
         return Plan(name, balanced(strategy) if modifiers else strategy, cheap, base in BLIND)
     score = stochastic(score) if "stochastic" in modifiers else score
     return Plan(name, balanced_score(score) if "balanced" in modifiers else highest(score), cheap, False)
+
+
+def needs_head(name: str) -> bool:
+    """Whether a strategy samples from a head, which not every pool has. Raises ValueError for an unknown one."""
+    parse(name)
+    return bool({part.partition(":")[0] for part in name.partition("@")[0].split("+")} & SAMPLED)
 
 
 def _rule(base: str, name: str) -> Strategy:
