@@ -67,7 +67,8 @@ class Tokens:
     def windows(self, text: str, *, before: str | None = None, stride: int = 32) -> list[Window]:
         """A text in pieces of at most ``max_tokens`` tokens, ``stride`` of which are in the next one too; at least one.
 
-        ``before``: a question that stands before each piece, cut where it would take more than half of it. Raises ModelError for a tokenizer that tells no offsets.
+        ``before``: a question that stands before each piece, cut where it would take more than half of it. Raises
+        ModelError for a tokenizer that tells no offsets.
         """
         if not self.tokenizer.is_fast:
             raise ModelError("The base model's tokenizer tells no character offsets.", "Choose another BASE_MODEL.")
