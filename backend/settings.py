@@ -65,7 +65,9 @@ class Settings(BaseSettings):
         90, gt=0, description="Seconds of quiet that start a training when there are `RETRAIN_MIN_LABELS` new labels."
     )
     retrain_min_labels: int = Field(5, ge=1, description="New labels that a training after quiet needs.")
-    train_steps: int = Field(200, ge=1, description="Updates of one LoRA training.")
+    train_steps: int = Field(
+        200, ge=1, description="Updates of one LoRA training, at most: it ends where the loss is flat."
+    )
     train_batch_size: int = Field(16, ge=1, description="Examples in one update; halved when memory runs out.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the adapter.")
     lora_rank: int = Field(8, ge=1, description="Rank of the LoRA adapter; alpha is twice that.")

@@ -1,10 +1,10 @@
 """LoRA training of an encoder with one or more heads. The heads' meaning comes in as a loss function.
 
 Recipe: adapter on all linear layers, head initialised from a linear head on frozen features (LP-FT, Kumar et al.,
-Fine-Tuning can Distort Pretrained Features, 2022), a fixed number of updates, warm-up and linear decay. Updates rather
-than epochs, because few labels need as many steps as many do (Mosbach et al., On the Stability of Fine-tuning BERT,
-2021). A contrastive loss pulls examples of one class together: with few labels it is worth more than any other number
-of the recipe.
+Fine-Tuning can Distort Pretrained Features, 2022), warm-up and linear decay over a number of updates, which ends early
+where the loss no longer falls. Updates rather than epochs, because few labels need as many steps as many do (Mosbach
+et al., On the Stability of Fine-tuning BERT, 2021). A contrastive loss pulls examples of one class together: with few
+labels it is worth more than any other number of the recipe.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +21,7 @@ from backend.active.head import LinearHead
 from backend.errors import ModelError
 from backend.models.encoder import Encoder, autocast, free_memory, out_of_memory, pool, share, without_alias_warning
 from backend.models.recipe import Recipe
+from backend.models.schedule import Schedule
 from backend.telemetry import logger
 
 Floats = NDArray[np.float32]
@@ -29,7 +30,7 @@ Progress = Callable[[int, int, float], None]
 
 log = logger("training")
 
-GROUP = 4
+GROUP = (4, 16)  # updates, at least and at most, whose examples are sorted by length
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,13 @@ class HeadTask:
 
 @dataclass(frozen=True)
 class Trained:
-    """The result: ``save`` writes the adapter into a folder; the heads by name; the mean loss of the last updates."""
+    """The result: ``save`` writes the adapter into a folder; the heads by name; the mean loss of the last updates; how
+    many updates there were."""
 
     save: Callable[[Path], None]
     heads: Mapping[str, LinearHead]
     loss: float
+    steps: int
 
 
 def train_adapter(
@@ -59,9 +62,9 @@ def train_adapter(
 ) -> Trained:
     """An adapter and heads trained on ``texts`` (N). The encoder itself stays as it is.
 
-    ``on_progress(step, steps, loss)`` is called after each update. Out of memory halves the examples that are in memory
-    at once, not the update (the contrastive loss then compares within each portion). Raises ModelError where that does
-    not help or the loss is not finite.
+    ``on_progress(step, steps, loss)`` is called after each update; ``steps`` falls where a plateau is seen. Out of
+    memory halves the examples that are in memory at once, not the update (the contrastive loss then compares within
+    each portion). Raises ModelError where that does not help or the loss is not finite.
     """
     torch.manual_seed(recipe.seed)
     model = attach(encoder, recipe)
@@ -73,33 +76,36 @@ def train_adapter(
         losses.append(run.update(batch))
         if not np.isfinite(losses[-1]):
             raise ModelError(f"The loss is {losses[-1]} at step {step}.", "Lower LEARNING_RATE.")
-        on_progress(step, recipe.steps, losses[-1])
+        on_progress(step, run.plan.end, losses[-1])
+        if step == run.plan.end:
+            break
 
     def save(folder: Path) -> None:
         model.save_pretrained(str(folder), safe_serialization=True)
         (folder / "README.md").unlink(missing_ok=True)  # a template of peft without content
 
-    return Trained(save, {n: _linear_head(h) for n, h in heads.items()}, float(np.mean(losses[-20:])))
+    return Trained(save, {n: _linear_head(h) for n, h in heads.items()}, float(np.mean(losses[-20:])), len(losses))
 
 
 def draws(lengths: Sequence[int], recipe: Recipe) -> Iterator[NDArray[np.int64]]:
     """Positions of the examples of each update, ``recipe.steps`` times.
 
-    Shuffled passes through all examples, one behind the other. Each ``GROUP`` updates' worth of them is cut into
-    batches by length, which halves the padding and so a third of the work.
+    Shuffled passes through all examples, one behind the other. A pass, or a number of updates within ``GROUP``, is cut
+    into batches by length, which saves three quarters of the padding.
     """
     rng = np.random.default_rng(recipe.seed)
     size = min(recipe.batch_size, len(lengths))
+    updates = int(np.clip(len(lengths) // size, *GROUP))
     by_length = np.argsort(np.argsort(lengths, kind="stable"))
     waiting: NDArray[np.int64] = np.zeros(0, np.int64)
     for step in range(recipe.steps):
-        if step % GROUP == 0:
-            while len(waiting) < size * GROUP:
+        if step % updates == 0:
+            while len(waiting) < size * updates:
                 waiting = np.concatenate([waiting, rng.permutation(len(lengths))])
-            group, waiting = waiting[: size * GROUP], waiting[size * GROUP :]
-            group = group[np.argsort(by_length[group], kind="stable")].reshape(GROUP, size)
-            order = rng.permutation(GROUP)
-        yield group[order[step % GROUP]]
+            group, waiting = waiting[: size * updates], waiting[size * updates :]
+            group = group[np.argsort(by_length[group], kind="stable")].reshape(updates, size)
+            order = rng.permutation(updates)
+        yield group[order[step % updates]]
 
 
 def attach(encoder: Encoder, recipe: Recipe) -> Any:
@@ -161,6 +167,7 @@ class _Run:
             encoder, model, heads, tasks, ids, recipe
         )  # fmt: skip
         self.at_once = recipe.batch_size
+        self.plan = Schedule(recipe, len(ids))
         self.dropout = nn.Dropout(recipe.dropout)
         adapter = [p for p in model.parameters() if p.requires_grad]
         head = [p for h in heads.values() for p in h.parameters()]
@@ -172,18 +179,14 @@ class _Run:
             ],
             weight_decay=recipe.weight_decay,
         )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.plan.rate)
         self.targets = {n: torch.from_numpy(t.targets).to(encoder.device) for n, t in tasks.items()}
         self.groups = {n: torch.from_numpy(t.groups).to(encoder.device) for n, t in tasks.items()}
-
-    def _rate(self, step: int) -> float:
-        """Share of the peak rate: up over the warm-up, then down to 0 at the end."""
-        warm = max(1.0, self.recipe.warmup * self.recipe.steps)
-        return min((step + 1) / warm, max(0.0, (self.recipe.steps - step) / max(1.0, self.recipe.steps - warm)))
 
     def update(self, batch: NDArray[np.int64]) -> float:
         """One update; its mean loss over examples and heads."""
         loss = self._gradients(batch)
+        self.plan.note(loss)
         torch.nn.utils.clip_grad_norm_(self.trained, self.recipe.clip)
         self.optimizer.step()
         self.schedule.step()

@@ -130,6 +130,7 @@ def _meta(
         "examples": n,
         "controls": metrics,
         "loss": trained.loss,
+        "steps": trained.steps,
         "seconds": seconds,
         "libraries": {name: installed(name) for name in LIBRARIES},
     }

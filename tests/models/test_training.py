@@ -45,6 +45,22 @@ def test_the_loss_falls_and_the_base_stays(encoder: Encoder) -> None:
     assert all(not p.requires_grad and p.grad is None for p in encoder.model.parameters())
 
 
+def test_a_plateau_ends_the_training_sooner(encoder: Encoder) -> None:
+    recipe = replace(RECIPE, steps=400)
+    (short, losses), (whole, all_of_them) = (train(encoder, replace(recipe, plateau=p)) for p in (0.05, 0.0))
+    assert short.steps == len(losses) < 300
+    assert whole.steps == len(all_of_them) == 400
+    assert short.loss < 0.2 * losses[0]
+
+
+def test_progress_counts_to_the_end_that_is_known_then(encoder: Encoder) -> None:
+    said: list[tuple[int, int]] = []
+    recipe = replace(RECIPE, steps=400)
+    train_adapter(encoder, TEXTS, {"c": task(encoder)}, recipe, lambda i, n, loss: said.append((i, n)))
+    assert said[0] == (1, 400)
+    assert said[-1][0] == said[-1][1] < 400
+
+
 def test_the_same_seed_is_the_same_training(encoder: Encoder) -> None:
     (one, _), (two, _), (other, _) = (train(encoder, replace(RECIPE, steps=5, seed=s)) for s in (1, 1, 2))
     assert np.array_equal(one.heads["c"].weight, two.heads["c"].weight)
@@ -93,7 +109,7 @@ def test_all_examples_are_drawn_equally_often(n: int) -> None:
     assert len(batches) == 120
     assert {len(b) for b in batches} == {min(8, n)}
     assert set(counts) == set(range(n))
-    assert max(counts.values()) - min(counts.values()) <= 1 + 120 % 4
+    assert max(counts.values()) - min(counts.values()) <= 2  # the end may cut a group
 
 
 def test_batches_hold_similar_lengths() -> None:
@@ -101,7 +117,7 @@ def test_batches_hold_similar_lengths() -> None:
     batches = list(draws(lengths.tolist(), Recipe(steps=100, batch_size=16)))
     grouped = np.mean([lengths[b].max() for b in batches])
     shuffled = np.mean([np.random.default_rng(i).choice(lengths, 16).max() for i in range(100)])
-    assert grouped < 0.75 * shuffled
+    assert grouped < 1.1 * lengths.mean() < 0.7 * shuffled
     assert np.mean([lengths[b].mean() for b in batches]) == pytest.approx(lengths.mean(), rel=0.05)
 
 

@@ -54,6 +54,7 @@ def test_it_learns_and_says_what_it_was_made_of(encoder: Encoder, trained: Path)
     assert (probs(version, TEXTS[:12]).argmax(1) == np.arange(12) % 3).mean() > 0.9
     meta = version.meta
     assert meta["examples"] == 12
+    assert meta["steps"] == 40
     assert meta["base"] == {"name": encoder.spec.name, "revision": "", "id": encoder.base_id}
     assert Recipe(**meta["recipe"]) == RECIPE
     assert Schema.from_json(meta["schema"]) == SCHEMA
