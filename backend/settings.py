@@ -71,6 +71,13 @@ class Settings(BaseSettings):
     train_batch_size: int = Field(16, ge=1, description="Examples in one update; halved when memory runs out.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the adapter.")
     lora_rank: int = Field(8, ge=1, description="Rank of the LoRA adapter; alpha is twice that.")
+    self_training: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="Confidence above which the active version's answers to unlabelled tasks teach too, with half the "
+        "weight, from 100 labels on (0.95, say); 0: they do not.",
+    )
     seed: int = Field(0, ge=0, description="Seed of training and of all random choices.")
 
     strategy: str = Field("auto", description="How the next tasks are chosen.")

@@ -26,6 +26,9 @@ class Recipe:
     smoothing: float = 0.05  # of the targets
     contrast: float = 0.5  # weight of the contrastive loss; 0 is none
     contrast_temperature: float = 0.1
+    self_training: float = 0.0  # what the active version is surer of teaches too; 0: nothing does
+    self_weight: float = 0.5  # of such an example; an annotator's is 1
+    self_after: int = 100  # labels
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -34,6 +37,8 @@ class Recipe:
         shares = (self.dropout, self.smoothing, self.plateau, self.cooldown)
         if not (0 <= self.warmup <= 1 and all(0 <= share < 1 for share in shares)):
             raise ValueError(f"warmup, dropout, smoothing, plateau and cooldown must be shares: {self}")
+        if not (0 <= self.self_training < 1 and 0 < self.self_weight < 1 and self.self_after >= 0):
+            raise ValueError(f"self_training must be a probability and self_weight must be between 0 and 1: {self}")
         if self.contrast < 0 or self.contrast_temperature <= 0:
             raise ValueError(f"contrast must be at least 0 and its temperature must be positive: {self}")
 
@@ -45,5 +50,6 @@ class Recipe:
             batch_size=settings.train_batch_size,
             learning_rate=settings.learning_rate,
             lora_rank=settings.lora_rank,
+            self_training=settings.self_training,
             seed=settings.seed,
         )

@@ -37,13 +37,20 @@ GROUP = (4, 16)  # updates, at least and at most, whose examples are sorted by l
 class HeadTask:
     """What one head learns: where it starts, ``targets`` (N, …), which of the N examples have one (``present``, bool),
     and ``loss``: logits (B, K), targets (B, …) to losses (B,). Examples with the same number in ``groups`` (N,) are
-    alike for the contrastive loss; those with -1 are left out of it."""
+    alike for the contrastive loss; those with -1 are left out of it. ``weights`` (N,): how much the loss of each
+    counts; None is 1 for all."""
 
     start: LinearHead
     targets: Floats
     present: NDArray[np.bool_]
     loss: Loss
     groups: NDArray[np.int64]
+    weights: Floats | None = None
+
+    def counts(self, rows: NDArray[np.int64]) -> Floats:
+        """How much the loss of some examples counts, (B,); 0 for those without a target."""
+        present = self.present[rows].astype(np.float32)
+        return present if self.weights is None else present * self.weights[rows]
 
 
 @dataclass(frozen=True)
@@ -217,9 +224,9 @@ class _Run:
         at = torch.from_numpy(rows).to(device)
         total = torch.zeros((), device=device)
         for name, task in self.tasks.items():
-            present = torch.from_numpy(task.present[rows]).to(device)
+            counts = torch.from_numpy(task.counts(rows)).to(device)
             losses = task.loss(self.heads[name](dropped), self.targets[name][at])  # (B,)
-            total = total + (losses * present).sum() / n
+            total = total + (losses * counts).sum() / n
             if self.recipe.contrast:
                 apart = contrast(features, self.groups[name][at], self.recipe.contrast_temperature)
                 total = total + self.recipe.contrast * apart * len(rows) / n

@@ -24,6 +24,7 @@ from backend.pipeline.evaluation import evaluate, interval_json
 from backend.pipeline.parts import Parts, main_control
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.pipeline.publish import load
+from backend.problems.guessing import LOOKED_AT, guesses, wants_guesses
 from backend.problems.schema import Example, Output, Schema
 from backend.problems.version import Version, load_version
 from backend.registry import versions as records
@@ -65,11 +66,13 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
     labels = read_labels(parts.registry, project)
     train, held_out = split(table, labels)
     _check_enough(project, train)
+    recipe = Recipe.from_settings(parts.settings)
     content = {
         "schema": project.asks().to_json(),
         "model": asdict(ModelSpec.from_settings(parts.settings)),
-        "recipe": asdict(Recipe.from_settings(parts.settings)),
+        "recipe": asdict(recipe),
         "train": [_example_json(e) for e in train],
+        "guessed": [_example_json(e) for e in _guessed(parts, project, table, labels, recipe, len(train))],
         "held_out": [_example_json(e) for e in held_out],
     }
     text = json.dumps(content, sort_keys=True)
@@ -77,6 +80,33 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
     path = data_folder(parts.settings, "work", digest) / "snapshot.json"
     path.write_text(text)
     return {"hash": digest, "path": str(path), "seen": seen, "labels": len(train) + len(held_out)}
+
+
+def _guessed(
+    parts: Parts, project: Project, table: TaskTable, labels: Labels, recipe: Recipe, most: int
+) -> list[Example]:
+    """What the active version is sure of among tasks that nobody touched and that are not held out, ``most`` at most.
+
+    The tasks that versions are compared on without an audit share (:func:`stop_set`) come last.
+    """
+    row = active_version(parts, project)
+    if not wants_guesses(recipe, most) or row is None or row.location is None:
+        return []
+    touched = np.isin(table.ids, list(labels.touched))
+    order = np.argsort(-table.audit_rank, kind="stable")
+    chosen = order[~table.audit[order] & ~touched[order]][:LOOKED_AT]
+    texts = [table.texts[at] for at in chosen]
+    version = load(parts, project, row.name)
+    store = parts.features.of(version.encoder)
+    store.fill(version.encoder, texts)
+    return guesses(version, table.ids[chosen].tolist(), texts, store.get(texts), recipe, most)
+
+
+def active_version(parts: Parts, project: Project) -> VersionRow | None:
+    """The active version, None where there is none or the label config has changed since."""
+    current = records.active(parts.registry, project.key)
+    row = records.version(parts.registry, project.key, current.version) if current else None
+    return row if row is not None and row.schema_hash == project.asks().hash else None
 
 
 def split(table: TaskTable, labels: Labels) -> tuple[list[Example], list[Example]]:
@@ -216,9 +246,8 @@ def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], vers
 
 
 def _verdict(parts: Parts, project: Project, held_out: Sequence[Example], new: NDArray[np.bool_]) -> str:
-    current = records.active(parts.registry, project.key)
-    row = records.version(parts.registry, project.key, current.version) if current else None
-    if row is None or row.schema_hash != project.asks().hash:
+    row = active_version(parts, project)
+    if row is None:
         return "ready"
     old = correct(project.asks(), held_out, _outputs(load(parts, project, row.name), project.asks(), held_out))
     if not worse_beyond_noise(old, new):
@@ -244,9 +273,9 @@ def _check_enough(project: Project, train: list[Example]) -> None:
 
 def _example_json(example: Example) -> dict[str, Any]:
     targets = {name: [round(float(x), 6) for x in target] for name, target in example.targets.items()}
-    return {"task": example.task_id, "text": example.text, "targets": targets}
+    return {"task": example.task_id, "text": example.text, "targets": targets, "weight": example.weight}
 
 
 def example_from(value: Mapping[str, Any]) -> Example:
     targets = {name: np.array(target, np.float32) for name, target in value["targets"].items()}
-    return Example(value["task"], value["text"], targets)
+    return Example(value["task"], value["text"], targets, value.get("weight", 1.0))

@@ -38,7 +38,7 @@ def main(snapshot: str, out: str) -> None:
         train_version(
             ModelSpec(**content["model"]),
             Schema.from_json(content["schema"]),
-            [example_from(e) for e in content["train"]],
+            [example_from(e) for e in [*content["train"], *content.get("guessed", ())]],
             [example_from(e) for e in content["held_out"]],
             Recipe(**content["recipe"]),
             Path(out),

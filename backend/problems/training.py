@@ -37,7 +37,7 @@ def train_version(
     """The content of ``directory/version.json``, written beside the adapter and the heads.
 
     A version that is there already is returned at once. The folder appears complete or not at all. Labels of
-    ``held_out`` only measure, and set the temperature of the probabilities.
+    ``held_out`` only measure, and set the temperature of the probabilities. Those of ``train`` may weigh less than 1.
     """
     if (directory / META).exists():
         return read_meta(directory)
@@ -53,7 +53,7 @@ def train_version(
         heads, metrics = measured(encoder.adapted(temporary), schema, trained, held_out)
         save_heads(heads, temporary / HEADS)
         seconds = round(time.monotonic() - started, 2)
-        meta = _meta(encoder, schema, recipe, trained, len(train), metrics, seconds)
+        meta = _meta(encoder, schema, recipe, trained, train, metrics, seconds)
         (temporary / META).write_text(json.dumps(meta, indent=1, sort_keys=True))
         publish_folder(temporary, directory)
     finally:
@@ -70,11 +70,14 @@ def head_tasks(encoder: Encoder, schema: Schema, train: Sequence[Example], recip
 def _head_task(control: Control, features: Floats, train: Sequence[Example], recipe: Recipe) -> HeadTask:
     problem = problem_for(control)
     targets, present = problem.targets_array(control, train)
-    if not present.any():
+    weights = np.array([e.weight for e in train], np.float32)
+    given = present & (weights == 1)  # by annotators: what a model guessed neither starts the head nor weighs classes
+    if not given.any():
         raise ValueError(f"no example has a target for {control.name!r}")
-    start = problem.fit_head(control, features[present], list(targets[present]), seed=recipe.seed)
-    loss = problem.loss(targets[present], recipe.smoothing)
-    return HeadTask(start, targets, present, loss, problem.groups(targets))
+    start = problem.fit_head(control, features[given], list(targets[given]), seed=recipe.seed)
+    loss = problem.loss(targets[given], recipe.smoothing)
+    groups = np.where(weights == 1, problem.groups(targets), -1)
+    return HeadTask(start, targets, present, loss, groups, weights)
 
 
 def measured(
@@ -118,7 +121,7 @@ def _meta(
     schema: Schema,
     recipe: Recipe,
     trained: Trained,
-    n: int,
+    train: Sequence[Example],
     metrics: Mapping[str, Any],
     seconds: float,
 ) -> dict[str, Any]:
@@ -127,7 +130,8 @@ def _meta(
         "schema": schema.to_json(),
         "recipe": asdict(recipe),
         "base": {"name": encoder.spec.name, "revision": encoder.spec.revision, "id": encoder.base_id},
-        "examples": n,
+        "examples": sum(e.weight == 1 for e in train),
+        "guessed": sum(e.weight < 1 for e in train),
         "controls": metrics,
         "loss": trained.loss,
         "steps": trained.steps,

@@ -13,6 +13,7 @@ from backend.active import selection
 from backend.active.head import LinearHead
 from backend.models.encoder import Encoder
 from backend.problems.base import problem_for
+from backend.problems.guessing import LOOKED_AT, guesses, wants_guesses
 from backend.problems.schema import Example, Floats
 from backend.problems.training import train_version
 from backend.problems.version import Version, cold_version, load_version
@@ -103,6 +104,7 @@ class AdapterLearner:
     def __init__(self, data: Data, base: Encoder, store: FeatureStore, plan: Plan, seed: int, folder: Path) -> None:
         self._data, self._base, self._store, self._folder = data, base, store, folder
         self._recipe = replace(plan.recipe, seed=seed)
+        self._audit, self._audit_rank = data.audit(seed, plan.audit_share)
         self._version: Version = cold_version(base, data.schema)
         self._pool: Floats | None = None
         self._clusters: NDArray[np.int64] | None = None
@@ -138,10 +140,20 @@ class AdapterLearner:
         train = examples(self._data, trained)
         if not problem_for(control).can_fit(control, [e.targets["label"] for e in train]):
             return
+        train += self._guessed([*trained, *held_out], len(train))
         shutil.rmtree(self._folder, ignore_errors=True)
         held = examples(self._data, held_out)
         train_version(self._base, self._data.schema, train, held, self._recipe, self._folder, lambda *_: None)
         self.restore()
+
+    def _guessed(self, labelled: Sequence[int], most: int) -> list[Example]:
+        """What a training would take from the version before, as in production."""
+        if not wants_guesses(self._recipe, most) or self._version.encoder is self._base:
+            return []
+        order = np.argsort(-self._audit_rank, kind="stable")
+        chosen = order[~self._audit[order] & ~np.isin(order, labelled)][:LOOKED_AT].tolist()
+        texts = [self._data.texts[p] for p in chosen]
+        return guesses(self._version, chosen, texts, self.features_of(chosen), self._recipe, most)
 
     def restore(self) -> None:
         if self._folder.exists():

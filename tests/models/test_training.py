@@ -101,6 +101,15 @@ def test_examples_without_a_target_teach_nothing(encoder: Encoder) -> None:
     assert not trained.heads["c"].weight.any()
 
 
+def test_an_example_that_weighs_less_adds_less_to_the_loss(encoder: Encoder) -> None:
+    def loss(weight: float) -> float:
+        lighter = replace(task(encoder), weights=np.full(12, weight, np.float32))
+        return train_adapter(encoder, TEXTS, {"c": lighter}, replace(RECIPE, steps=1), lambda *_: None).loss
+
+    assert loss(0.25) == pytest.approx(0.25 * loss(1.0), rel=1e-4)
+    assert loss(0.25) > 0
+
+
 @pytest.mark.parametrize("n", [1, 5, 16, 50, 180])
 def test_all_examples_are_drawn_equally_often(n: int) -> None:
     lengths = np.random.default_rng(0).integers(3, 40, n).tolist()
@@ -153,7 +162,18 @@ def test_contrast_moves_examples_of_a_class_together(encoder: Encoder, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"contrast": -1.0}, {"steps": 0}, {"lora_rank": 0}, {"warmup": 2.0}, {"dropout": 1.0}]
+    "wrong",
+    [
+        {"contrast": -1.0},
+        {"steps": 0},
+        {"lora_rank": 0},
+        {"warmup": 2.0},
+        {"dropout": 1.0},
+        {"plateau": -0.1},
+        {"cooldown": 1.0},
+        {"self_training": 1.0},
+        {"self_weight": 1.0},
+    ],
 )
 def test_a_recipe_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):

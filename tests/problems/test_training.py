@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from backend.errors import ModelError
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
 from backend.problems.schema import Control, Example, Schema
-from backend.problems.training import train_version
+from backend.problems.training import head_tasks, train_version
 from backend.problems.version import Version, cold_version, load_version
 from tests.models.tiny import save_tiny_bert
 
@@ -62,6 +63,20 @@ def test_it_learns_and_says_what_it_was_made_of(encoder: Encoder, trained: Path)
     assert sorted(p.name for p in trained.iterdir()) == [
         "adapter_config.json", "adapter_model.safetensors", "heads.safetensors", "version.json",
     ]  # fmt: skip
+
+
+def test_guesses_teach_but_neither_start_the_head_nor_weigh_classes(encoder: Encoder, tmp_path: Path) -> None:
+    wrong = [Example(i, TEXTS[i], {"asks": np.eye(3, dtype=np.float32)[0]}, 0.5) for i in range(12, 18)]
+    (plain,), (more,) = (
+        head_tasks(encoder, SCHEMA, t, RECIPE).values() for t in (examples(0, 12), [*examples(0, 12), *wrong])
+    )
+    assert np.array_equal(plain.start.weight, more.start.weight)
+    assert more.groups.tolist() == [*plain.groups.tolist(), *[-1] * 6]
+    assert more.counts(np.arange(18)).tolist() == [1] * 12 + [0.5] * 6
+    logits, targets = torch.zeros((3, 3)), torch.eye(3)
+    assert torch.equal(plain.loss(logits, targets), more.loss(logits, targets))
+    meta = train_version(encoder, SCHEMA, [*examples(0, 12), *wrong], [], RECIPE, tmp_path / "v", lambda *_: None)
+    assert (meta["examples"], meta["guessed"]) == (12, 6)
 
 
 def test_held_out_answers_are_kept_by_task(encoder: Encoder, trained: Path) -> None:
