@@ -71,6 +71,13 @@ class Settings(BaseSettings):
     train_batch_size: int = Field(16, ge=1, description="Examples in one update; halved when memory runs out.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the adapter.")
     lora_rank: int = Field(8, ge=1, description="Rank of the LoRA adapter; alpha is twice that.")
+    warm_start: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="Share of the active version's weights that a training starts from: 1 goes on with them, 0.5 "
+        "shrinks them and adds fresh ones (shrink and perturb), 0 starts from scratch.",
+    )
     self_training: float = Field(
         0,
         ge=0,

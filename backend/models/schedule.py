@@ -18,12 +18,12 @@ class Schedule:
 
     A plateau is seen where a window of updates, one pass through the ``n`` examples or more, adds less than the share
     ``recipe.plateau`` to the fall of the loss. The rate then goes down to 0 within ``recipe.cooldown`` of the steps:
-    what is learned at a high rate is not settled.
+    what is learned at a high rate is not settled. A ``warm`` start need not fall first.
     """
 
-    def __init__(self, recipe: Recipe, n: int) -> None:
+    def __init__(self, recipe: Recipe, n: int, *, warm: bool = False) -> None:
         self.end = recipe.steps
-        self._recipe = recipe
+        self._recipe, self._warm = recipe, warm
         self._window = ceil(max(WINDOW, n / min(recipe.batch_size, n)))
         self._losses: list[float] = []
         self._seen: tuple[int, float] | None = None  # the update at which the plateau was seen, and its rate
@@ -51,6 +51,8 @@ class Schedule:
     def _flat(self) -> bool:
         size = self._window
         means = [sum(self._losses[at : at + size]) / size for at in range(0, len(self._losses), size)]
+        if self._recipe.plateau == 0 or len(means) < 3:
+            return False
         fall = means[0] - means[-1]
-        least = self._recipe.plateau * fall
-        return least > 0 and len(means) > 2 and fall > LEARNED * means[0] and means[-2] - means[-1] < least
+        learned = self._warm or fall > LEARNED * means[0]
+        return learned and means[-2] - means[-1] < self._recipe.plateau * max(fall, 0.0)

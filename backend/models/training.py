@@ -65,19 +65,27 @@ class Trained:
 
 
 def train_adapter(
-    encoder: Encoder, texts: Sequence[str], tasks: Mapping[str, HeadTask], recipe: Recipe, on_progress: Progress
+    encoder: Encoder,
+    texts: Sequence[str],
+    tasks: Mapping[str, HeadTask],
+    recipe: Recipe,
+    on_progress: Progress,
+    start: Path | None = None,
 ) -> Trained:
     """An adapter and heads trained on ``texts`` (N). The encoder itself stays as it is.
 
+    ``start``: the folder of an adapter of the same base and rank that this one starts near (``recipe.warm_start``).
     ``on_progress(step, steps, loss)`` is called after each update; ``steps`` falls where a plateau is seen. Out of
     memory halves the examples that are in memory at once, not the update (the contrastive loss then compares within
     each portion). Raises ModelError where that does not help or the loss is not finite.
     """
     torch.manual_seed(recipe.seed)
     model = attach(encoder, recipe)
+    if start is not None:
+        blend(model, start, recipe.warm_start)
     heads = {name: _torch_head(task.start, encoder.device) for name, task in tasks.items()}
     ids = encoder.tokens.ids(texts)
-    run = _Run(encoder, model, heads, tasks, ids, recipe)
+    run = _Run(encoder, model, heads, tasks, ids, recipe, warm=start is not None)
     losses: list[float] = []
     for step, batch in enumerate(draws([len(one) for one in ids], recipe), start=1):
         losses.append(run.update(batch))
@@ -135,6 +143,23 @@ def attach(encoder: Encoder, recipe: Recipe) -> Any:
         return get_peft_model(model, config).train()
 
 
+def blend(model: Any, folder: Path, share: float) -> None:
+    """Move a fresh adapter's weights ``share`` of the way to those in ``folder``; 1 is all the way.
+
+    Between, the old weights shrink and the fresh ones are the noise (shrink and perturb: Ash and Adams, On
+    Warm-Starting Neural Network Training, 2020). Raises ModelError for an adapter of other layers or another rank.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    fresh: dict[str, Tensor] = get_peft_model_state_dict(model)
+    before = load_file(folder / "adapter_model.safetensors")
+    if {n: t.shape for n, t in before.items()} != {n: t.shape for n, t in fresh.items()}:
+        raise ModelError(f"The adapter in {folder} has other layers or another rank.", "Set WARM_START=0 once.")
+    mixed = {n: share * before[n].to(t.device) + (1 - share) * t.detach() for n, t in fresh.items()}
+    set_peft_model_state_dict(model, mixed)
+
+
 def linear_layers(model: nn.Module) -> list[str]:
     """Full names of all linear layers of attention and MLP; poolers are not among them."""
     return [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and "pooler" not in n.split(".")]
@@ -169,12 +194,14 @@ class _Run:
         tasks: Mapping[str, HeadTask],
         ids: Sequence[Sequence[int]],
         recipe: Recipe,
+        *,
+        warm: bool = False,
     ) -> None:
         self.encoder, self.model, self.heads, self.tasks, self.ids, self.recipe = (
             encoder, model, heads, tasks, ids, recipe
         )  # fmt: skip
         self.at_once = recipe.batch_size
-        self.plan = Schedule(recipe, len(ids))
+        self.plan = Schedule(recipe, len(ids), warm=warm)
         self.dropout = nn.Dropout(recipe.dropout)
         adapter = [p for p in model.parameters() if p.requires_grad]
         head = [p for h in heads.values() for p in h.parameters()]

@@ -56,7 +56,9 @@ def cold_start(parts: Parts, project: Project) -> VersionRow:
 
 
 def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
-    """What is to be learned: ``{"hash", "path", "seen", "labels"}``; the file is named by its content's hash.
+    """What is to be learned: ``{"hash", "path", "seen", "labels", "start"}``; the file is named by its content's hash.
+
+    ``start`` is the key in the storage of the version that the training starts near, None where from scratch.
 
     Raises UserError where there is too little to learn from.
     """
@@ -67,6 +69,7 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
     train, held_out = split(table, labels)
     _check_enough(project, train)
     recipe = Recipe.from_settings(parts.settings)
+    start = _start(parts, project, recipe)
     content = {
         "schema": project.asks().to_json(),
         "model": asdict(ModelSpec.from_settings(parts.settings)),
@@ -74,12 +77,23 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
         "train": [_example_json(e) for e in train],
         "guessed": [_example_json(e) for e in _guessed(parts, project, table, labels, recipe, len(train))],
         "held_out": [_example_json(e) for e in held_out],
+        "start": start,
     }
     text = json.dumps(content, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = data_folder(parts.settings, "work", digest) / "snapshot.json"
     path.write_text(text)
-    return {"hash": digest, "path": str(path), "seen": seen, "labels": len(train) + len(held_out)}
+    return {"hash": digest, "path": str(path), "seen": seen, "labels": len(train) + len(held_out), "start": start}
+
+
+def _start(parts: Parts, project: Project, recipe: Recipe) -> str | None:
+    """Where the active version is stored, if a training may start near it: same labels, base model and rank."""
+    row = active_version(parts, project)
+    if recipe.warm_start == 0 or row is None or row.location is None:
+        return None
+    same_rank = row.meta.get("recipe", {}).get("lora_rank") == recipe.lora_rank
+    same_base = row.meta.get("base", {}).get("id") == parts.host.encoder().base_id
+    return row.location if same_rank and same_base else None
 
 
 def _guessed(
@@ -133,6 +147,8 @@ def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Prog
     out = folder / "version"
     log_file = folder / "training.log"
     command = [sys.executable, "-m", "backend.pipeline.train_job", snapshot["path"], str(out)]
+    if snapshot.get("start"):
+        command.append(str(parts.storage.get(snapshot["start"])))
     with open(log_file, "w") as errors:
         # on a terminal the bar goes to the terminal, elsewhere the log takes what the training says
         stderr = None if sys.stderr.isatty() else errors

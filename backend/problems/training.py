@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from backend.models.spec import ModelSpec
 from backend.models.training import HeadTask, Trained, train_adapter
 from backend.problems.base import problem_for
 from backend.problems.schema import Control, Example, Floats, Schema
-from backend.problems.version import HEADS, META, save_heads
+from backend.problems.version import HEADS, META, load_heads, save_heads
 
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "scikit-learn")
 
@@ -33,10 +33,12 @@ def train_version(
     recipe: Recipe,
     directory: Path,
     on_progress: Callable[[int, int, float], None],
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """The content of ``directory/version.json``, written beside the adapter and the heads.
 
-    A version that is there already is returned at once. The folder appears complete or not at all. Labels of
+    A version that is there already is returned at once. The folder appears complete or not at all.
+    ``start``: a version of the same schema, base and rank to start near, ``recipe.warm_start`` of the way. Labels of
     ``held_out`` only measure, and set the temperature of the probabilities. Those of ``train`` may weigh less than 1.
     """
     if (directory / META).exists():
@@ -45,7 +47,9 @@ def train_version(
     started = time.monotonic()
     texts = [e.text for e in train]
     tasks = head_tasks(encoder, schema, train, recipe)
-    trained = train_adapter(encoder, texts, tasks, recipe, on_progress)
+    if start is not None:
+        tasks = {name: _near(task, load_heads(start / HEADS)[name], recipe.warm_start) for name, task in tasks.items()}
+    trained = train_adapter(encoder, texts, tasks, recipe, on_progress, start)
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
@@ -78,6 +82,15 @@ def _head_task(control: Control, features: Floats, train: Sequence[Example], rec
     loss = problem.loss(targets[given], recipe.smoothing)
     groups = np.where(weights == 1, problem.groups(targets), -1)
     return HeadTask(start, targets, present, loss, groups, weights)
+
+
+def _near(task: HeadTask, before: LinearHead, share: float) -> HeadTask:
+    """The task with a start that is ``share`` of the way to the head ``before``."""
+    weight, bias = (
+        (share * old + (1 - share) * new).astype(np.float32)
+        for old, new in ((before.weight, task.start.weight), (before.bias, task.start.bias))
+    )
+    return replace(task, start=LinearHead(weight, bias))
 
 
 def measured(

@@ -103,6 +103,7 @@ class AdapterLearner:
 
     def __init__(self, data: Data, base: Encoder, store: FeatureStore, plan: Plan, seed: int, folder: Path) -> None:
         self._data, self._base, self._store, self._folder = data, base, store, folder
+        self._before = folder.with_name(f"{folder.name}.before")  # the version that the newest one came after
         self._recipe = replace(plan.recipe, seed=seed)
         self._audit, self._audit_rank = data.audit(seed, plan.audit_share)
         self._version: Version = cold_version(base, data.schema)
@@ -141,10 +142,16 @@ class AdapterLearner:
         if not problem_for(control).can_fit(control, [e.targets["label"] for e in train]):
             return
         train += self._guessed([*trained, *held_out], len(train))
-        shutil.rmtree(self._folder, ignore_errors=True)
-        held = examples(self._data, held_out)
-        train_version(self._base, self._data.schema, train, held, self._recipe, self._folder, lambda *_: None)
+        held, start = examples(self._data, held_out), self._set_aside()
+        train_version(self._base, self._data.schema, train, held, self._recipe, self._folder, lambda *_: None, start)
         self.restore()
+
+    def _set_aside(self) -> Path | None:
+        """The folder of the version before, out of the way, for a training that starts near it."""
+        if self._folder.exists():
+            shutil.rmtree(self._before, ignore_errors=True)
+            self._folder.rename(self._before)
+        return self._before if self._recipe.warm_start and self._before.exists() else None
 
     def _guessed(self, labelled: Sequence[int], most: int) -> list[Example]:
         """What a training would take from the version before, as in production."""
@@ -156,6 +163,8 @@ class AdapterLearner:
         return guesses(self._version, chosen, texts, self.features_of(chosen), self._recipe, most)
 
     def restore(self) -> None:
+        if self._before.exists() and not self._folder.exists():
+            self._before.rename(self._folder)  # a training was broken off
         if self._folder.exists():
             self._version = load_version(self._folder, self._base)
             self._pool = self._clusters = None

@@ -47,6 +47,13 @@ def test_a_loss_that_never_fell_is_no_plateau() -> None:
     assert run([2.0])[0] == run([2.0, 1.99])[0] == run([1.0, 2.0])[0] == 200
 
 
+def test_a_warm_start_need_not_fall_first() -> None:
+    flat = Schedule(RECIPE, 100, warm=True)
+    for at in range(60):
+        flat.note(1.0 + 1e-3 * at)
+    assert flat.end == 60 + 20
+
+
 def test_no_plateau_is_looked_for_where_the_share_is_0() -> None:
     losses = [*falling(60), *[1.0] * 20, *[1.2] * 20, 1.3]
     assert run(losses, replace(RECIPE, plateau=0.0))[0] == 200

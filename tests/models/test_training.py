@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from backend.active.head import LinearHead
 from backend.errors import ModelError
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
-from backend.models.training import HeadTask, Trained, contrast, draws, linear_layers, train_adapter
+from backend.models.training import HeadTask, Trained, attach, blend, contrast, draws, linear_layers, train_adapter
 
 TEXTS = [f"{a} {b}" for a in ("how many", "who is", "where is") for b in ("the man", "a river", "the city", "a number")]
 CLASSES = np.repeat([0, 1, 2], 4)
@@ -110,6 +111,38 @@ def test_an_example_that_weighs_less_adds_less_to_the_loss(encoder: Encoder) -> 
     assert loss(0.25) > 0
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_training_starts_so_far_on_the_way_to_the_adapter_before(
+    encoder: Encoder, tmp_path: Path, share: float
+) -> None:
+    train(encoder)[0].save(tmp_path)
+    torch.manual_seed(5)
+    model = attach(encoder, RECIPE)
+    fresh = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    blend(model, tmp_path, share)
+    before = load_file(tmp_path / "adapter_model.safetensors")
+    assert len(before) == len(fresh) == 2 * 2 * 6
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            wanted = share * before[name.replace(".default", "")] + (1 - share) * fresh[name]
+            assert torch.allclose(parameter, wanted)
+
+
+def test_a_warm_start_is_where_the_training_before_ended(encoder: Encoder, tmp_path: Path) -> None:
+    first, cold = train(encoder)
+    first.save(tmp_path)
+    near = replace(task(encoder), start=first.heads["c"])
+    recipe = replace(RECIPE, steps=1, warm_start=1.0)
+    warm = train_adapter(encoder, TEXTS, {"c": near}, recipe, lambda *_: None, tmp_path)
+    assert warm.loss < 0.5 * cold[0]
+
+
+def test_an_adapter_of_another_rank_is_no_start(encoder: Encoder, tmp_path: Path) -> None:
+    train(encoder, replace(RECIPE, steps=1, lora_rank=4))[0].save(tmp_path)
+    with pytest.raises(ModelError, match="another rank"):
+        blend(attach(encoder, RECIPE), tmp_path, 0.5)
+
+
 @pytest.mark.parametrize("n", [1, 5, 16, 50, 180])
 def test_all_examples_are_drawn_equally_often(n: int) -> None:
     lengths = np.random.default_rng(0).integers(3, 40, n).tolist()
@@ -173,6 +206,7 @@ def test_contrast_moves_examples_of_a_class_together(encoder: Encoder, tmp_path:
         {"cooldown": 1.0},
         {"self_training": 1.0},
         {"self_weight": 1.0},
+        {"warm_start": 1.1},
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:

@@ -79,6 +79,19 @@ def test_guesses_teach_but_neither_start_the_head_nor_weigh_classes(encoder: Enc
     assert (meta["examples"], meta["guessed"]) == (12, 6)
 
 
+def test_a_version_near_the_one_before_starts_with_its_head_too(
+    encoder: Encoder, trained: Path, tmp_path: Path
+) -> None:
+    def first_loss(share: float, start: Path | None) -> float:
+        recipe, losses = replace(RECIPE, steps=1, warm_start=share, contrast=0.0), []
+        folder = tmp_path / f"{share}{start is None}"
+        train_version(encoder, SCHEMA, examples(0, 12), [], recipe, folder, lambda *s: losses.append(s[2]), start)
+        return losses[0]
+
+    assert first_loss(1.0, trained) < 0.6 * first_loss(1.0, None)
+    assert first_loss(0.0, trained) == pytest.approx(first_loss(0.0, None))
+
+
 def test_held_out_answers_are_kept_by_task(encoder: Encoder, trained: Path) -> None:
     version = load_version(trained, encoder)
     said = probs(version, TEXTS[12:18]).argmax(1)

@@ -133,6 +133,30 @@ def test_self_training_is_simulated_as_a_project_does_it(settings, files, tmp_pa
         assert len(extra) <= len(given) - len(extra)
 
 
+def test_a_warm_start_is_simulated_and_survives_an_interruption(settings, files, tmp_path, monkeypatch):
+    starts = []
+    train = learner.train_version
+
+    def watched(*given):
+        starts.append(given[-1])
+        if len(starts) == broken:
+            raise KeyboardInterrupt
+        return train(*given)
+
+    monkeypatch.setattr(learner, "train_version", watched)
+    asked = plan(settings, files, adapter="lora")
+    asked = replace(asked, recipe=replace(asked.recipe, warm_start=1.0))
+    broken = 0
+    whole = run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "whole", jobs=1)
+    assert sum(start is None for start in starts) == 3  # one for each order, and the ceiling
+    assert len(starts) == 2 * 3 + 1
+    broken = len(starts) + 2
+    with pytest.raises(KeyboardInterrupt):
+        run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "parts", jobs=1)
+    parts = run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "parts", jobs=1)
+    assert without_seconds(parts) == without_seconds(whole)
+
+
 def test_a_folder_of_another_plan_is_refused(settings, files, tmp_path):
     simulate(settings, files, tmp_path / "out")
     with pytest.raises(UserError, match="another batch"):
