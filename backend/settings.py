@@ -65,10 +65,26 @@ class Settings(BaseSettings):
         90, gt=0, description="Seconds of quiet that start a training when there are `RETRAIN_MIN_LABELS` new labels."
     )
     retrain_min_labels: int = Field(5, ge=1, description="New labels that a training after quiet needs.")
-    train_steps: int = Field(200, ge=1, description="Updates of one LoRA training.")
+    train_steps: int = Field(
+        200, ge=1, description="Updates of one LoRA training, at most: it ends where the loss is flat."
+    )
     train_batch_size: int = Field(16, ge=1, description="Examples in one update; halved when memory runs out.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the adapter.")
     lora_rank: int = Field(8, ge=1, description="Rank of the LoRA adapter; alpha is twice that.")
+    warm_start: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="Share of the active version's weights that a training starts from: 1 goes on with them, 0.5 "
+        "shrinks them and adds fresh ones (shrink and perturb), 0 starts from scratch.",
+    )
+    self_training: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="Confidence above which the active version's answers to unlabelled tasks teach too, with half the "
+        "weight, from 100 labels on (0.95, say); 0: they do not.",
+    )
     seed: int = Field(0, ge=0, description="Seed of training and of all random choices.")
 
     strategy: str = Field("auto", description="How the next tasks are chosen.")

@@ -7,7 +7,7 @@ from backend.settings import Settings
 
 @dataclass(frozen=True)
 class Recipe:
-    """One LoRA training. ``steps`` are updates of ``batch_size`` examples, however few examples there are."""
+    """One LoRA training. ``steps`` are updates of ``batch_size`` examples, at most, however few examples there are."""
 
     steps: int = 200
     batch_size: int = 16
@@ -17,18 +17,31 @@ class Recipe:
     lora_alpha_ratio: float = 2.0  # alpha is so many times the rank
     dropout: float = 0.1  # before the head; the model's own dropout is as pretrained
     warmup: float = 0.1  # share of the steps
+    plateau: float = (
+        0.05  # a pass that adds less than this share to the fall of the loss ends the training; 0: none does
+    )
+    cooldown: float = 0.2  # share of the steps in which the rate goes down to 0 from there
     weight_decay: float = 0.01
     clip: float = 1.0
     smoothing: float = 0.05  # of the targets
     contrast: float = 0.5  # weight of the contrastive loss; 0 is none
     contrast_temperature: float = 0.1
+    warm_start: float = 0.0  # share of the version before that the weights start from; the rest is fresh
+    self_training: float = 0.0  # what the active version is surer of teaches too; 0: nothing does
+    self_weight: float = 0.5  # of such an example; an annotator's is 1
+    self_after: int = 100  # labels
     seed: int = 0
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch_size, self.lora_rank) < 1:
             raise ValueError(f"steps, batch_size and lora_rank must be at least 1: {self}")
-        if not (0 <= self.warmup <= 1 and 0 <= self.dropout < 1 and 0 <= self.smoothing < 1):
-            raise ValueError(f"warmup, dropout and smoothing must be shares: {self}")
+        shares = (self.dropout, self.smoothing, self.plateau, self.cooldown)
+        if not (0 <= self.warmup <= 1 and all(0 <= share < 1 for share in shares)):
+            raise ValueError(f"warmup, dropout, smoothing, plateau and cooldown must be shares: {self}")
+        if not 0 <= self.warm_start <= 1:
+            raise ValueError(f"warm_start must be a share: {self}")
+        if not (0 <= self.self_training < 1 and 0 < self.self_weight < 1 and self.self_after >= 0):
+            raise ValueError(f"self_training must be a probability and self_weight must be between 0 and 1: {self}")
         if self.contrast < 0 or self.contrast_temperature <= 0:
             raise ValueError(f"contrast must be at least 0 and its temperature must be positive: {self}")
 
@@ -40,5 +53,7 @@ class Recipe:
             batch_size=settings.train_batch_size,
             learning_rate=settings.learning_rate,
             lora_rank=settings.lora_rank,
+            warm_start=settings.warm_start,
+            self_training=settings.self_training,
             seed=settings.seed,
         )

@@ -1,10 +1,10 @@
 """LoRA training of an encoder with one or more heads. The heads' meaning comes in as a loss function.
 
 Recipe: adapter on all linear layers, head initialised from a linear head on frozen features (LP-FT, Kumar et al.,
-Fine-Tuning can Distort Pretrained Features, 2022), a fixed number of updates, warm-up and linear decay. Updates rather
-than epochs, because few labels need as many steps as many do (Mosbach et al., On the Stability of Fine-tuning BERT,
-2021). A contrastive loss pulls examples of one class together: with few labels it is worth more than any other number
-of the recipe.
+Fine-Tuning can Distort Pretrained Features, 2022), warm-up and linear decay over a number of updates, which ends early
+where the loss no longer falls. Updates rather than epochs, because few labels need as many steps as many do (Mosbach
+et al., On the Stability of Fine-tuning BERT, 2021). A contrastive loss pulls examples of one class together: with few
+labels it is worth more than any other number of the recipe.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,14 +30,16 @@ from backend.models.encoder import (
     without_alias_warning,
 )  # fmt: skip
 from backend.models.recipe import Recipe
+from backend.models.schedule import Schedule
 from backend.telemetry import logger
 
+Floats = NDArray[np.float32]
 Loss = Callable[[Tensor, NDArray[np.int64]], Tensor]
 Progress = Callable[[int, int, float], None]
 
 log = logger("training")
 
-GROUP = 4
+GROUP = (4, 16)  # updates, at least and at most, whose examples are sorted by length
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class HeadTask:
     ``loss``: logits, and which examples they are of (B,), to losses (B,). The logits are (S, K) of all sequences of
     these examples in their order, pooled; with ``tokens`` they are (S, T, K), of each token, padding included.
     Examples with the same number in ``groups`` (N,) are alike for the contrastive loss on their first sequence; those
-    with -1 are left out of it.
+    with -1 are left out of it. ``weights`` (N,): how much the loss of each counts; None is 1 for all.
     """
 
     start: LinearHead
@@ -56,6 +58,7 @@ class HeadTask:
     loss: Loss
     groups: NDArray[np.int64]
     tokens: bool = False
+    weights: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -63,38 +66,51 @@ class HeadTask:
 
 @dataclass(frozen=True)
 class Trained:
-    """The result: ``save`` writes the adapter into a folder; the heads by name; the mean loss of the last updates."""
+    """The result: ``save`` writes the adapter into a folder; the heads by name; the mean loss of the last updates; how
+    many updates there were."""
 
     save: Callable[[Path], None]
     heads: Mapping[str, LinearHead]
     loss: float
+    steps: int
 
 
-def train_adapter(encoder: Encoder, tasks: Mapping[str, HeadTask], recipe: Recipe, on_progress: Progress) -> Trained:
+def train_adapter(
+    encoder: Encoder,
+    tasks: Mapping[str, HeadTask],
+    recipe: Recipe,
+    on_progress: Progress,
+    start: Path | None = None,
+) -> Trained:
     """An adapter and heads trained on the examples of ``tasks``, N in each. The encoder itself stays as it is.
 
     A sequence that several heads read of an example goes through the encoder once.
-    ``on_progress(step, steps, loss)`` is called after each update. Out of memory halves the examples that are in memory
-    at once, not the update (the contrastive loss then compares within each portion). Raises ModelError where that does
-    not help or the loss is not finite.
+    ``start``: the folder of an adapter of the same base and rank that this one starts near (``recipe.warm_start``).
+    ``on_progress(step, steps, loss)`` is called after each update; ``steps`` falls where a plateau is seen. Out of
+    memory halves the examples that are in memory at once, not the update (the contrastive loss then compares within
+    each portion). Raises ModelError where that does not help or the loss is not finite.
     """
     torch.manual_seed(recipe.seed)
     model = attach(encoder, recipe)
+    if start is not None:
+        blend(model, start, recipe.warm_start)
     heads = {name: _torch_head(task.start, encoder.device) for name, task in tasks.items()}
     read = _Read.of(tasks)
-    run = _Run(encoder, model, heads, tasks, read, recipe)
+    run = _Run(encoder, model, heads, tasks, read, recipe, warm=start is not None)
     losses: list[float] = []
     for step, batch in enumerate(draws(read.lengths(), recipe), start=1):
         losses.append(run.update(batch))
         if not np.isfinite(losses[-1]):
             raise ModelError(f"The loss is {losses[-1]} at step {step}.", "Lower LEARNING_RATE.")
-        on_progress(step, recipe.steps, losses[-1])
+        on_progress(step, run.plan.end, losses[-1])
+        if step == run.plan.end:
+            break
 
     def save(folder: Path) -> None:
         model.save_pretrained(str(folder), safe_serialization=True)
         (folder / "README.md").unlink(missing_ok=True)  # a template of peft without content
 
-    return Trained(save, {n: _linear_head(h) for n, h in heads.items()}, float(np.mean(losses[-20:])))
+    return Trained(save, {n: _linear_head(h) for n, h in heads.items()}, float(np.mean(losses[-20:])), len(losses))
 
 
 @dataclass(frozen=True)
@@ -125,21 +141,22 @@ class _Read:
 def draws(lengths: Sequence[int], recipe: Recipe) -> Iterator[NDArray[np.int64]]:
     """Positions of the examples of each update, ``recipe.steps`` times.
 
-    Shuffled passes through all examples, one behind the other. Each ``GROUP`` updates' worth of them is cut into
-    batches by length, which halves the padding and so a third of the work.
+    Shuffled passes through all examples, one behind the other. A pass, or a number of updates within ``GROUP``, is cut
+    into batches by length, which saves three quarters of the padding.
     """
     rng = np.random.default_rng(recipe.seed)
     size = min(recipe.batch_size, len(lengths))
+    updates = int(np.clip(len(lengths) // size, *GROUP))
     by_length = np.argsort(np.argsort(lengths, kind="stable"))
     waiting: NDArray[np.int64] = np.zeros(0, np.int64)
     for step in range(recipe.steps):
-        if step % GROUP == 0:
-            while len(waiting) < size * GROUP:
+        if step % updates == 0:
+            while len(waiting) < size * updates:
                 waiting = np.concatenate([waiting, rng.permutation(len(lengths))])
-            group, waiting = waiting[: size * GROUP], waiting[size * GROUP :]
-            group = group[np.argsort(by_length[group], kind="stable")].reshape(GROUP, size)
-            order = rng.permutation(GROUP)
-        yield group[order[step % GROUP]]
+            group, waiting = waiting[: size * updates], waiting[size * updates :]
+            group = group[np.argsort(by_length[group], kind="stable")].reshape(updates, size)
+            order = rng.permutation(updates)
+        yield group[order[step % updates]]
 
 
 def attach(encoder: Encoder, recipe: Recipe) -> Any:
@@ -160,6 +177,23 @@ def attach(encoder: Encoder, recipe: Recipe) -> Any:
     )
     with without_alias_warning():
         return get_peft_model(model, config).train()
+
+
+def blend(model: Any, folder: Path, share: float) -> None:
+    """Move a fresh adapter's weights ``share`` of the way to those in ``folder``; 1 is all the way.
+
+    Between, the old weights shrink and the fresh ones are the noise (shrink and perturb: Ash and Adams, On
+    Warm-Starting Neural Network Training, 2020). Raises ModelError for an adapter of other layers or another rank.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    fresh: dict[str, Tensor] = get_peft_model_state_dict(model)
+    before = load_file(folder / "adapter_model.safetensors")
+    if {n: t.shape for n, t in before.items()} != {n: t.shape for n, t in fresh.items()}:
+        raise ModelError(f"The adapter in {folder} has other layers or another rank.", "Set WARM_START=0 once.")
+    mixed = {n: share * before[n].to(t.device) + (1 - share) * t.detach() for n, t in fresh.items()}
+    set_peft_model_state_dict(model, mixed)
 
 
 def linear_layers(model: nn.Module) -> list[str]:
@@ -196,11 +230,14 @@ class _Run:
         tasks: Mapping[str, HeadTask],
         read: _Read,
         recipe: Recipe,
+        *,
+        warm: bool = False,
     ) -> None:
         self.encoder, self.model, self.heads, self.tasks, self.read, self.recipe = (
             encoder, model, heads, tasks, read, recipe
         )  # fmt: skip
         self.at_once = recipe.batch_size
+        self.plan = Schedule(recipe, len(read.sequences), warm=warm)
         self.dropout = nn.Dropout(recipe.dropout)
         adapter = [p for p in model.parameters() if p.requires_grad]
         head = [p for h in heads.values() for p in h.parameters()]
@@ -212,17 +249,13 @@ class _Run:
             ],
             weight_decay=recipe.weight_decay,
         )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.plan.rate)
         self.groups = {n: torch.from_numpy(t.groups).to(encoder.device) for n, t in tasks.items()}
-
-    def _rate(self, step: int) -> float:
-        """Share of the peak rate: up over the warm-up, then down to 0 at the end."""
-        warm = max(1.0, self.recipe.warmup * self.recipe.steps)
-        return min((step + 1) / warm, max(0.0, (self.recipe.steps - step) / max(1.0, self.recipe.steps - warm)))
 
     def update(self, batch: NDArray[np.int64]) -> float:
         """One update; its mean loss over examples and heads."""
         loss = self._gradients(batch)
+        self.plan.note(loss)
         torch.nn.utils.clip_grad_norm_(self.trained, self.recipe.clip)
         self.optimizer.step()
         self.schedule.step()
@@ -264,6 +297,8 @@ class _Run:
             own = torch.tensor([first[at] + s for at in there for s in used[rows[at]]], device=device)
             seen = hidden[own] if task.tokens else features[own]
             losses = task.loss(self.heads[name](self.dropout(seen)), rows[there])  # (B,)
+            if task.weights is not None:
+                losses = losses * torch.from_numpy(task.weights[rows[there]]).to(device)
             total = total + losses.sum() / n
             if self.recipe.contrast:
                 leading = torch.tensor([first[at] + used[rows[at]][0] for at in there], device=device)

@@ -26,6 +26,7 @@ from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.pipeline.publish import load
 from backend.problems.base import problem_for
 from backend.problems.examples import example_from, example_json, learnable
+from backend.problems.guessing import LOOKED_AT, guesses, wants_guesses
 from backend.problems.schema import Control, Example, Output, Schema
 from backend.problems.version import Version, load_version
 from backend.registry import versions as records
@@ -59,7 +60,9 @@ def cold_start(parts: Parts, project: Project) -> VersionRow:
 
 
 def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
-    """What is to be learned: ``{"hash", "path", "seen", "labels"}``; the file is named by its content's hash.
+    """What is to be learned: ``{"hash", "path", "seen", "labels", "start"}``; the file is named by its content's hash.
+
+    ``start`` is the key in the storage of the version that the training starts near, None where from scratch.
 
     Raises UserError where there is too little to learn from.
     """
@@ -69,18 +72,59 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
     labels = read_labels(parts.registry, project, table)
     train, held_out = split(table, labels)
     _check_enough(project, train)
+    recipe = Recipe.from_settings(parts.settings)
+    start, schema = _start(parts, project, recipe), project.asks()
     content = {
-        "schema": project.asks().to_json(),
+        "schema": schema.to_json(),
         "model": asdict(ModelSpec.from_settings(parts.settings)),
-        "recipe": asdict(Recipe.from_settings(parts.settings)),
-        "train": [example_json(project.asks(), e) for e in train],
-        "held_out": [example_json(project.asks(), e) for e in held_out],
+        "recipe": asdict(recipe),
+        "train": [example_json(schema, e) for e in train],
+        "guessed": [example_json(schema, e) for e in _guessed(parts, project, table, labels, recipe, len(train))],
+        "held_out": [example_json(schema, e) for e in held_out],
+        "start": start,
     }
     text = json.dumps(content, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = data_folder(parts.settings, "work", digest) / "snapshot.json"
     path.write_text(text)
-    return {"hash": digest, "path": str(path), "seen": seen, "labels": len(train) + len(held_out)}
+    return {"hash": digest, "path": str(path), "seen": seen, "labels": len(train) + len(held_out), "start": start}
+
+
+def _start(parts: Parts, project: Project, recipe: Recipe) -> str | None:
+    """Where the active version is stored, if a training may start near it: same labels, base model and rank."""
+    row = active_version(parts, project)
+    if recipe.warm_start == 0 or row is None or row.location is None:
+        return None
+    same_rank = row.meta.get("recipe", {}).get("lora_rank") == recipe.lora_rank
+    same_base = row.meta.get("base", {}).get("id") == parts.host.encoder().base_id
+    return row.location if same_rank and same_base else None
+
+
+def _guessed(
+    parts: Parts, project: Project, table: TaskTable, labels: Labels, recipe: Recipe, most: int
+) -> list[Example]:
+    """What the active version is sure of among tasks that nobody touched and that are not held out, ``most`` at most.
+
+    The tasks that versions are compared on without an audit share (:func:`stop_set`) come last.
+    """
+    row = active_version(parts, project)
+    if not wants_guesses(recipe, most) or row is None or row.location is None:
+        return []
+    touched = np.isin(table.ids, list(labels.touched))
+    order = np.argsort(-table.audit_rank, kind="stable")
+    chosen = order[~table.audit[order] & ~touched[order]][:LOOKED_AT]
+    items = [table.items[at] for at in chosen]
+    version = load(parts, project, row.name)
+    store = parts.features.of(version)
+    store.fill(version, items)
+    return guesses(version, table.ids[chosen].tolist(), items, store.get(items), recipe, most)
+
+
+def active_version(parts: Parts, project: Project) -> VersionRow | None:
+    """The active version, None where there is none or the label config has changed since."""
+    current = records.active(parts.registry, project.key)
+    row = records.version(parts.registry, project.key, current.version) if current else None
+    return row if row is not None and row.schema_hash == project.asks().hash else None
 
 
 def split(table: TaskTable, labels: Labels) -> tuple[list[Example], list[Example]]:
@@ -107,6 +151,8 @@ def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Prog
     out = folder / "version"
     log_file = folder / "training.log"
     command = [sys.executable, "-m", "backend.pipeline.train_job", snapshot["path"], str(out)]
+    if snapshot.get("start"):
+        command.append(str(parts.storage.get(snapshot["start"])))
     with open(log_file, "w") as errors:
         # on a terminal the bar goes to the terminal, elsewhere the log takes what the training says
         stderr = None if sys.stderr.isatty() else errors
@@ -243,9 +289,8 @@ def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], vers
 
 
 def _verdict(parts: Parts, project: Project, held_out: Sequence[Example], new: NDArray[np.float64]) -> str:
-    current = records.active(parts.registry, project.key)
-    row = records.version(parts.registry, project.key, current.version) if current else None
-    if row is None or row.schema_hash != project.asks().hash:
+    row = active_version(parts, project)
+    if row is None:
         return "ready"
     outputs = _outputs(load(parts, project, row.name), held_out)
     old = qualities(project.asks(), held_out, outputs, parts.settings.weights)

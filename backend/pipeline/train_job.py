@@ -1,4 +1,5 @@
-"""The training process: ``python -m backend.pipeline.train_job SNAPSHOT OUT``.
+"""The training process: ``python -m backend.pipeline.train_job SNAPSHOT OUT [START]``; START is the folder of a version
+to start near.
 
 Reads the snapshot, writes the version's directory, says how far it is as JSON lines on standard output. It ends by
 itself when its standard input closes, so that it never outlives the worker that started it.
@@ -14,7 +15,7 @@ from backend.problems.examples import example_from
 from backend.problems.schema import Schema
 
 
-def main(snapshot: str, out: str) -> None:
+def main(snapshot: str, out: str, start: str = "") -> None:
     """Train once."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "nice"):
@@ -39,11 +40,12 @@ def main(snapshot: str, out: str) -> None:
         train_version(
             ModelSpec(**content["model"]),
             schema,
-            [example_from(schema, e) for e in content["train"]],
+            [example_from(schema, e) for e in [*content["train"], *content.get("guessed", ())]],
             [example_from(schema, e) for e in content["held_out"]],
             Recipe(**content["recipe"]),
             Path(out),
             on_progress,
+            Path(start) if start else None,
         )
 
 
@@ -53,4 +55,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

@@ -23,7 +23,7 @@ def example_json(schema: Schema, example: Example) -> dict[str, Any]:
         for c in schema.controls
         if c.name in example.targets
     }
-    return {"task": example.task_id, "item": example.item.to_json(), "targets": targets}
+    return {"task": example.task_id, "item": example.item.to_json(), "targets": targets, "weight": example.weight}
 
 
 def example_from(schema: Schema, value: Mapping[str, Any]) -> Example:
@@ -33,4 +33,4 @@ def example_from(schema: Schema, value: Mapping[str, Any]) -> Example:
         for c in schema.controls
         if c.name in value["targets"]
     }
-    return Example(value["task"], Item.from_json(value["item"]), targets)
+    return Example(value["task"], Item.from_json(value["item"]), targets, value.get("weight", 1.0))

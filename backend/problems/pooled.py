@@ -103,20 +103,22 @@ class Pooled(Common, ABC):
         present = np.array([control.name in e.targets for e in examples], bool)
         there = [e for e in examples if control.name in e.targets]
         wanted = [e.targets[control.name] for e in there]
+        given = np.array([e.weight == 1 for e in there], bool)  # by annotators: what a model guessed starts no head
+        known = [target for target, sure in zip(wanted, given, strict=True) if sure]
         blank = LinearHead(np.zeros((1, encoder.dim), np.float32), np.zeros(1, np.float32))
         columns = self.read(control, blank, encoder, [e.item for e in there])
         array = self.target_array(control, wanted)
         rows = np.cumsum(present) - 1  # of an example in ``array``
-        loss, targets = self.loss(control, wanted, smoothing), torch.from_numpy(array)
+        loss, targets = self.loss(control, known, smoothing), torch.from_numpy(array)
         groups = np.full(len(examples), -1, np.int64)
-        groups[present] = self.groups(array)
+        groups[present] = np.where(given, self.groups(array), -1)
 
         def task_loss(logits: "Tensor", batch: NDArray[np.int64]) -> "Tensor":
             by_example = self.combined(logits.reshape(len(batch), -1, logits.shape[-1]))
             return loss(by_example, targets[rows[batch]].to(logits.device))
 
         return HeadTask(
-            start=self.fit_head(control, columns, wanted, seed=seed),
+            start=self.fit_head(control, columns[given], known, seed=seed),
             sequences=[
                 encoder.tokens.ids(self.texts(control, e.item)) if control.name in e.targets else [] for e in examples
             ],

@@ -155,12 +155,14 @@ class Example:
     """A labelled item. ``targets`` maps a control's name to its target; what that is, the control's problem knows.
 
     For ``Choices`` with ``choice="single"`` a target is a distribution over the labels, shape ``(K,)``, sum 1: one-hot
-    for a majority, shared where annotators tie.
+    for a majority, shared where annotators tie. ``weight`` in (0, 1]: how much it counts; below 1 where a model, not an
+    annotator, gave the target.
     """
 
     task_id: int
     item: Item
     targets: Mapping[str, Any]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from backend.active.head import LinearHead
 from backend.models.encoder import Encoder
@@ -19,7 +21,7 @@ from backend.models.training import HeadTask, Trained, train_adapter
 from backend.problems.base import problem_for
 from backend.problems.examples import learnable
 from backend.problems.schema import Example, Schema
-from backend.problems.version import HEADS, META, cold_head, save_heads
+from backend.problems.version import HEADS, META, cold_head, load_heads, save_heads
 
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "scikit-learn")
 
@@ -32,17 +34,23 @@ def train_version(
     recipe: Recipe,
     directory: Path,
     on_progress: Callable[[int, int, float], None],
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """The content of ``directory/version.json``, written beside the adapter and the heads.
 
-    A version that is there already is returned at once. The folder appears complete or not at all. Labels of
-    ``held_out`` only measure, and set the temperature of the probabilities.
+    A version that is there already is returned at once. The folder appears complete or not at all.
+    ``start``: a version of the same schema, base and rank to start near, ``recipe.warm_start`` of the way. Labels of
+    ``held_out`` only measure, and set the temperature of the probabilities. Those of ``train`` may weigh less than 1.
     """
     if (directory / META).exists():
         return read_meta(directory)
     encoder = base if isinstance(base, Encoder) else Encoder.load(base)
     started = time.monotonic()
-    trained = train_adapter(encoder, head_tasks(encoder, schema, train, recipe), recipe, on_progress)
+    tasks = head_tasks(encoder, schema, train, recipe)
+    if start is not None:
+        before = load_heads(start / HEADS)
+        tasks = {name: _near(task, before.get(name), recipe.warm_start) for name, task in tasks.items()}
+    trained = train_adapter(encoder, tasks, recipe, on_progress, start)
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
@@ -50,7 +58,7 @@ def train_version(
         heads, metrics = measured(encoder.adapted(temporary), schema, trained, held_out)
         save_heads(heads, temporary / HEADS)
         seconds = round(time.monotonic() - started, 2)
-        meta = _meta(encoder, schema, recipe, trained, len(train), metrics, seconds)
+        meta = _meta(encoder, schema, recipe, trained, train, metrics, seconds)
         (temporary / META).write_text(json.dumps(meta, indent=1, sort_keys=True))
         publish_folder(temporary, directory)
     finally:
@@ -60,13 +68,27 @@ def train_version(
 
 def head_tasks(encoder: Encoder, schema: Schema, train: Sequence[Example], recipe: Recipe) -> dict[str, HeadTask]:
     """What the head of each control learns that can learn from these examples. Raises ValueError where none can."""
+    given = [e for e in train if e.weight == 1]  # by annotators: what a model guessed makes nothing learnable
     tasks = {
         c.name: problem_for(c).head_task(c, encoder, train, smoothing=recipe.smoothing, seed=recipe.seed)
-        for c in learnable(schema, train)
+        for c in learnable(schema, given)
     }
     if not tasks:
         raise ValueError(f"{len(train)} examples teach none of {', '.join(c.name for c in schema.controls)}")
-    return tasks
+    weights = np.array([e.weight for e in train], np.float32)
+    return {name: replace(task, weights=weights) for name, task in tasks.items()}
+
+
+def _near(task: HeadTask, before: LinearHead | None, share: float) -> HeadTask:
+    """The task with a start that is ``share`` of the way to the head ``before``; as it is where that has another
+    shape."""
+    if before is None or before.weight.shape != task.start.weight.shape:
+        return task
+    weight, bias = (
+        (share * old + (1 - share) * new).astype(np.float32)
+        for old, new in ((before.weight, task.start.weight), (before.bias, task.start.bias))
+    )
+    return replace(task, start=replace(task.start, weight=weight, bias=bias))
 
 
 def measured(
@@ -115,7 +137,7 @@ def _meta(
     schema: Schema,
     recipe: Recipe,
     trained: Trained,
-    n: int,
+    train: Sequence[Example],
     metrics: Mapping[str, Any],
     seconds: float,
 ) -> dict[str, Any]:
@@ -124,9 +146,11 @@ def _meta(
         "schema": schema.to_json(),
         "recipe": asdict(recipe),
         "base": {"name": encoder.spec.name, "revision": encoder.spec.revision, "id": encoder.base_id},
-        "examples": n,
+        "examples": sum(e.weight == 1 for e in train),
+        "guessed": sum(e.weight < 1 for e in train),
         "controls": metrics,
         "loss": trained.loss,
+        "steps": trained.steps,
         "seconds": seconds,
         "libraries": {name: installed(name) for name in LIBRARIES},
     }

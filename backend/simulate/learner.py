@@ -15,6 +15,7 @@ from backend.models.encoder import Encoder
 from backend.pipeline.decide import Field, fresh_judge
 from backend.problems.base import problem_for
 from backend.problems.examples import learnable
+from backend.problems.guessing import LOOKED_AT, guesses, wants_guesses
 from backend.problems.schema import Example, Floats, Item, Output
 from backend.problems.training import train_version
 from backend.problems.version import Version, cold_version, load_version
@@ -86,7 +87,9 @@ class AdapterLearner:
 
     def __init__(self, data: Data, base: Encoder, store: FeatureStore, plan: Plan, seed: int, folder: Path) -> None:
         self._data, self._base, self._store, self._folder = data, base, store, folder
+        self._before = folder.with_name(f"{folder.name}.before")  # the version that the newest one came after
         self._recipe = replace(plan.recipe, seed=seed)
+        self._audit, self._audit_rank = data.audit(seed, plan.audit_share)
         self.version = cold_version(base, data.schema)
         self._rows: Floats | None = None
         self._clusters: NDArray[np.int64] | None = None
@@ -110,12 +113,30 @@ class AdapterLearner:
         train = examples(self._data, trained)
         if not learnable(self._data.schema, train):
             return
-        shutil.rmtree(self._folder, ignore_errors=True)
-        held = examples(self._data, held_out)
-        train_version(self._base, self._data.schema, train, held, self._recipe, self._folder, lambda *_: None)
+        train += self._guessed([*trained, *held_out], len(train))
+        held, start = examples(self._data, held_out), self._set_aside()
+        train_version(self._base, self._data.schema, train, held, self._recipe, self._folder, lambda *_: None, start)
         self.restore()
 
+    def _set_aside(self) -> Path | None:
+        """The folder of the version before, out of the way, for a training that starts near it."""
+        if self._folder.exists():
+            shutil.rmtree(self._before, ignore_errors=True)
+            self._folder.rename(self._before)
+        return self._before if self._recipe.warm_start and self._before.exists() else None
+
+    def _guessed(self, labelled: Sequence[int], most: int) -> list[Example]:
+        """What a training would take from the version before, as in production."""
+        if not wants_guesses(self._recipe, most) or self.version.meta["kind"] == "cold":
+            return []
+        order = np.argsort(-self._audit_rank, kind="stable")
+        chosen = order[~self._audit[order] & ~np.isin(order, labelled)][:LOOKED_AT].tolist()
+        items = [self._data.pool[p].item for p in chosen]
+        return guesses(self.version, chosen, items, self.version.embed(items), self._recipe, most)
+
     def restore(self) -> None:
+        if self._before.exists() and not self._folder.exists():
+            self._before.rename(self._folder)  # a training was broken off
         if self._folder.exists():
             self.version = load_version(self._folder, self._base)
             self._rows = self._clusters = None

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from backend.errors import ModelError
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
 from backend.problems.schema import Control, Example, Item, Schema
-from backend.problems.training import train_version
+from backend.problems.training import head_tasks, train_version
 from backend.problems.version import Version, cold_version, load_version
 from tests.models.tiny import save_tiny_bert
 
@@ -54,6 +55,7 @@ def test_it_learns_and_says_what_it_was_made_of(encoder: Encoder, trained: Path)
     assert (probs(version, TEXTS[:12]).argmax(1) == np.arange(12) % 3).mean() > 0.9
     meta = version.meta
     assert meta["examples"] == 12
+    assert meta["steps"] == 40
     assert meta["base"] == {"name": encoder.spec.name, "revision": "", "id": encoder.base_id}
     assert Recipe(**meta["recipe"]) == RECIPE
     assert Schema.from_json(meta["schema"]) == SCHEMA
@@ -61,6 +63,34 @@ def test_it_learns_and_says_what_it_was_made_of(encoder: Encoder, trained: Path)
     assert sorted(p.name for p in trained.iterdir()) == [
         "adapter_config.json", "adapter_model.safetensors", "heads.safetensors", "version.json",
     ]  # fmt: skip
+
+
+def test_guesses_teach_but_neither_start_the_head_nor_weigh_classes(encoder: Encoder, tmp_path: Path) -> None:
+    wrong = [Example(i, Item.of(TEXTS[i]), {"asks": np.eye(3, dtype=np.float32)[0]}, 0.5) for i in range(12, 18)]
+    (plain,), (more,) = (
+        head_tasks(encoder, SCHEMA, t, RECIPE).values() for t in (examples(0, 12), [*examples(0, 12), *wrong])
+    )
+    assert np.array_equal(plain.start.weight, more.start.weight)
+    assert more.groups.tolist() == [*plain.groups.tolist(), *[-1] * 6]
+    assert more.weights is not None
+    assert more.weights.tolist() == [1] * 12 + [0.5] * 6
+    logits, rows = torch.zeros((3, 3)), np.arange(3)
+    assert torch.equal(plain.loss(logits, rows), more.loss(logits, rows))
+    meta = train_version(encoder, SCHEMA, [*examples(0, 12), *wrong], [], RECIPE, tmp_path / "v", lambda *_: None)
+    assert (meta["examples"], meta["guessed"]) == (12, 6)
+
+
+def test_a_version_near_the_one_before_starts_with_its_head_too(
+    encoder: Encoder, trained: Path, tmp_path: Path
+) -> None:
+    def first_loss(share: float, start: Path | None) -> float:
+        recipe, losses = replace(RECIPE, steps=1, warm_start=share, contrast=0.0), []
+        folder = tmp_path / f"{share}{start is None}"
+        train_version(encoder, SCHEMA, examples(0, 12), [], recipe, folder, lambda *s: losses.append(s[2]), start)
+        return losses[0]
+
+    assert first_loss(1.0, trained) < 0.6 * first_loss(1.0, None)
+    assert first_loss(0.0, trained) == pytest.approx(first_loss(0.0, None))
 
 
 def test_held_out_answers_are_kept_by_task(encoder: Encoder, trained: Path) -> None:

@@ -1,11 +1,12 @@
 """A simulation from files to report, on a tiny encoder: it is whole, repeatable, and goes on where it stopped."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from backend.errors import UserError
-from backend.simulate import loop, run, summary
+from backend.simulate import learner, loop, run, summary
 from backend.simulate.plan import numbers, plan_of, read_data
 from tests.models.tiny import save_tiny_bert
 
@@ -106,6 +107,54 @@ def test_no_task_is_labelled_twice_and_audit_tasks_are_a_share(settings, files, 
         picks = [p for row in rows for p in row["picks"]]
         assert len(picks) == len(set(picks)) == 40
         assert rows[-1]["audit"]["n"] == pytest.approx(8, abs=2)
+
+
+def test_self_training_is_simulated_as_a_project_does_it(settings, files, tmp_path, monkeypatch):
+    seen = []
+    train = learner.train_version
+
+    def watched(base, schema, given, *rest):
+        seen.append(given)
+        return train(base, schema, given, *rest)
+
+    monkeypatch.setattr(learner, "train_version", watched)
+    asked = plan(settings, files, adapter="lora", audit_share=0.2)
+    asked = replace(asked, recipe=replace(asked.recipe, self_training=0.5, self_after=10))
+    run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "out", jobs=1)
+    held, _ = read_data(*files, 40).audit(0, 0.2)
+    seen = [given for given in seen if len(given) < 80]  # the ceiling's training has all tasks
+    guessed = [[e for e in given if e.weight < 1] for given in seen]
+    assert not guessed[0]  # nothing before the first version
+    assert any(guessed)
+    for given, extra in zip(seen, guessed, strict=True):
+        ids = [e.task_id for e in given]
+        assert len(ids) == len(set(ids))
+        assert not held[ids].any()
+        assert len(extra) <= len(given) - len(extra)
+
+
+def test_a_warm_start_is_simulated_and_survives_an_interruption(settings, files, tmp_path, monkeypatch):
+    starts = []
+    train = learner.train_version
+
+    def watched(*given):
+        starts.append(given[-1])
+        if len(starts) == broken:
+            raise KeyboardInterrupt
+        return train(*given)
+
+    monkeypatch.setattr(learner, "train_version", watched)
+    asked = plan(settings, files, adapter="lora")
+    asked = replace(asked, recipe=replace(asked.recipe, warm_start=1.0))
+    broken = 0
+    whole = run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "whole", jobs=1)
+    assert sum(start is None for start in starts) == 3  # one for each order, and the ceiling
+    assert len(starts) == 2 * 3 + 1
+    broken = len(starts) + 2
+    with pytest.raises(KeyboardInterrupt):
+        run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "parts", jobs=1)
+    parts = run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "parts", jobs=1)
+    assert without_seconds(parts) == without_seconds(whole)
 
 
 def test_a_folder_of_another_plan_is_refused(settings, files, tmp_path):

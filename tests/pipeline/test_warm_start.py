@@ -1,0 +1,85 @@
+"""Which version a training starts near: the active one, where it fits."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from backend.pipeline import mirror, retrain
+from backend.registry import versions as records
+from tests.fakes import KEY, text_of
+
+FITS = {"recipe": {"lora_rank": 8}, "base": {"id": "words"}}
+
+
+@pytest.fixture
+def labelled(parts, studio):
+    mirror.reconcile(parts, KEY)
+    for task in range(1, 21):
+        studio.annotate(task, text_of(task)[1])
+    mirror.reconcile(parts, KEY)
+    parts.settings = parts.settings.model_copy(update={"warm_start": 0.5})
+    return parts
+
+
+def activated(parts, meta, location="words-v1", schema_hash=None):
+    row = records.add_version(
+        parts.registry,
+        KEY,
+        schema_hash=schema_hash or parts.registry.must_project(KEY).asks().hash,
+        snapshot="one",
+        seen=1,
+        labels=1,
+        location=location,
+        audit=None,
+        meta=meta,
+        verdict="ready",
+    )
+    records.activate(parts.registry, KEY, row.name, row.name, "test")
+
+
+def test_the_active_version_is_part_of_the_snapshot(labelled):
+    scratch = retrain.take_snapshot(labelled, KEY)
+    activated(labelled, FITS)
+    near = retrain.take_snapshot(labelled, KEY)
+    assert (scratch["start"], near["start"]) == (None, "words-v1")
+    assert scratch["hash"] != near["hash"]
+    assert json.loads(Path(near["path"]).read_text())["start"] == "words-v1"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"meta": {**FITS, "recipe": {"lora_rank": 4}}},
+        {"meta": {**FITS, "base": {"id": "others"}}},
+        {"meta": {}},
+        {"meta": FITS, "location": None},
+        {"meta": FITS, "schema_hash": "former"},
+    ],
+)
+def test_a_version_that_does_not_fit_is_no_start(labelled, other):
+    activated(labelled, **other)
+    assert retrain.take_snapshot(labelled, KEY)["start"] is None
+
+
+def test_without_the_setting_a_training_starts_from_scratch(labelled):
+    activated(labelled, FITS)
+    labelled.settings = labelled.settings.model_copy(update={"warm_start": 0.0})
+    assert retrain.take_snapshot(labelled, KEY)["start"] is None
+
+
+def test_the_training_process_is_told_the_folder(labelled, monkeypatch, tmp_path):
+    activated(labelled, FITS)
+    folder = Path(labelled.settings.storage) / "words-v1"
+    folder.mkdir(parents=True)
+    (folder / "version.json").write_text("{}")
+    told = tmp_path / "told"
+    script = f"import sys; open({str(told)!r}, 'w').write(sys.argv[-1]); sys.exit(1)"
+    stand_in = tmp_path / "python"
+    stand_in.write_text(f"#!{retrain.sys.executable}\n{script}\n")
+    stand_in.chmod(0o755)
+    snapshot = retrain.take_snapshot(labelled, KEY)
+    monkeypatch.setattr(retrain.sys, "executable", str(stand_in))
+    with pytest.raises(retrain.UserError, match="failed"):
+        retrain.train(labelled, KEY, snapshot, lambda *_: None)
+    assert told.read_text() == str(folder)
