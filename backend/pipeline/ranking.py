@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.pipeline.decide import Field, Policy, decide, fresh_head
+from backend.pipeline.decide import Choice, Field, Policy, decide, fresh_head
 from backend.pipeline.parts import Parts, main_control
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.problems.schema import Output
 from backend.problems.version import Version
 from backend.registry.records import Project
 from backend.serving.features import FeatureStore
+from backend.studio.strategy import strategy_of
+from backend.telemetry import logger
+
+log = logger("ranking")
 
 # New texts that a refresh may encode itself; more wait for the encoding job, so that the annotator does not.
 FRESH_TEXTS = 128
@@ -69,8 +73,20 @@ def rank(parts: Parts, view: View, n: int, *, refit: bool) -> Ranking:
     field = _field(parts, view, at, control.name)
     own = view.version.heads[control.name]
     head = fresh_head(control, field, own, settings.seed) if refit else own
-    policy = Policy(settings.strategy, settings.audit_share, settings.seed)
-    choices = [(int(view.table.ids[at[c.position]]), c) for c in decide(control, field, head, n, policy, judge=own)]
+    chosen = strategy_of(view.project.label_config, settings.strategy)
+
+    def decided(strategy: str) -> list[Choice]:
+        policy = Policy(strategy, settings.audit_share, settings.seed)
+        return decide(control, field, head, n, policy, judge=own)
+
+    try:
+        found = decided(chosen.name)
+    except ValueError as error:  # another library's strategy that cannot choose from what there is now
+        if chosen.source == "setting":
+            raise
+        log.warning("strategy of the label config failed", project=view.project.key, reason=str(error))
+        found = decided(settings.strategy)
+    choices = [(int(view.table.ids[at[c.position]]), c) for c in found]
     return Ranking(
         [Pick(task_id, choice.reason) for task_id, choice in choices],
         {task_id: {control.name: choice.output} for task_id, choice in choices},

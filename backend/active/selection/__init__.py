@@ -7,7 +7,7 @@ so that the length of the queue does not change its head: batch rules are greedy
 
 from backend.active.selection.choosing import choose
 from backend.active.selection.clusters import CLUSTERED, cluster, cluster_count, surroundings
-from backend.active.selection.names import STRATEGIES, parse
+from backend.active.selection.names import STRATEGIES, fails, parse
 from backend.active.selection.pool import Pool
 
-__all__ = ["CLUSTERED", "STRATEGIES", "Pool", "choose", "cluster", "cluster_count", "parse", "surroundings"]
+__all__ = ["CLUSTERED", "STRATEGIES", "Pool", "choose", "cluster", "cluster_count", "fails", "parse", "surroundings"]
