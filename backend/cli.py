@@ -78,6 +78,7 @@ def connect(
         basic_user=settings.basic_auth_user,
         basic_password=settings.basic_auth_password.get_secret_value(),
         webhook_secret=settings.webhook_token,
+        strategy=settings.strategy,
     )
     _print({"project": project, "done": done}, as_json, "\n".join(done))
 
@@ -307,6 +308,10 @@ def _status_text(state: dict[str, Any]) -> str:
         lines.append(f"  not learned: {state['problem']}")
     held_out, new = state["audit_labels"], state["new_labels"]
     lines.append(f"  labels     {state['labels']}, of them {held_out} held out, {new} not learned yet")
+    strategy = state["strategy"]
+    lines.append(f"  strategy   {strategy['name']} ({strategy['source']})")
+    if strategy["problem"]:
+        lines.append(f"             {strategy['problem']}")
     lines.append(f"  advice     {state['advice']['sentence']}")
     lines.append(f"  suggested  {_suggested(state['suggestions'])}")
     training = state["training"]

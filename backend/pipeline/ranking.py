@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.pipeline.decide import Field, Policy, decide, fresh_judge
+from backend.pipeline.decide import Choice, Field, Policy, decide, fresh_judge
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.problems.judge import Judge
@@ -15,6 +15,10 @@ from backend.problems.schema import Floats, Output
 from backend.problems.version import Version
 from backend.registry.records import Project
 from backend.serving.features import FeatureStore
+from backend.studio.strategy import strategy_of
+from backend.telemetry import logger
+
+log = logger("ranking")
 
 # New tasks that a refresh may encode itself; more wait for the encoding job, so that the annotator does not.
 FRESH_ITEMS = 128
@@ -86,8 +90,19 @@ def rank(parts: Parts, view: View, n: int, *, refit: bool) -> Ranking:
     own = Judge(view.version.schema, view.version.heads, view.version.encoder.dim, settings.weights)
     field = _field(parts, view, at, own)
     judge = fresh_judge(own, field, settings.seed) if refit else own
-    policy = Policy(settings.strategy, settings.audit_share, settings.seed)
-    picks = [Pick(int(view.table.ids[at[c.position]]), c.reason) for c in decide(judge, field, n, policy)]
+    chosen = strategy_of(view.project.label_config, settings.strategy)
+
+    def decided(strategy: str) -> list[Choice]:
+        return decide(judge, field, n, Policy(strategy, settings.audit_share, settings.seed))
+
+    try:
+        found = decided(chosen.name)
+    except ValueError as error:  # another library's strategy that cannot choose from what there is now
+        if chosen.source == "setting":
+            raise
+        log.warning("strategy of the label config failed", project=view.project.key, reason=str(error))
+        found = decided(settings.strategy)
+    picks = [Pick(int(view.table.ids[at[c.position]]), c.reason) for c in found]
     return Ranking(picks, view, view.version.with_heads(judge.heads))
 
 

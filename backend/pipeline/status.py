@@ -1,6 +1,7 @@
 """What people are shown of a project; reads only."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from backend.pipeline.suggestions import report
 from backend.registry import versions as records
 from backend.registry import workers
 from backend.registry.records import Job, Project, VersionRow
+from backend.studio.strategy import strategy_of
 
 TOP = 10
 
@@ -41,6 +43,7 @@ def status(parts: Parts, project: Project) -> dict[str, Any]:
         "audit_labels": len(audit),
         "new_labels": due.new_labels(parts, project) if project.schema else 0,
         "pending_events": len(registry.waiting_events(project.key)) if pending else 0,
+        "strategy": asdict(strategy_of(project.label_config, parts.settings.strategy)),
         "advice": advice(parts, project, len(labelled), len(audit), registry.task_count(project.key) - len(touched)),
         "suggestions": report(parts, project),
         "reconciled_at": project.reconciled_at,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 import sqlalchemy as sa
 
@@ -118,13 +119,16 @@ class Registry:
         self.write("UPDATE projects SET queue_check = :c WHERE key = :key", {"key": key, "c": _dump(check)})
 
     def state(self, key: str) -> str:
-        """What of the mirror the queue depends on, in one word: it differs after every change of tasks or answers."""
+        """What of the mirror the queue depends on, in one word that changes with tasks, answers and config."""
         row = self.row(
-            """SELECT tasks_stamp, COUNT(annotation_id) AS n, COALESCE(MAX(changed), 0) AS newest
-               FROM projects LEFT JOIN annotations ON project = key WHERE key = :key GROUP BY key, tasks_stamp""",
+            """SELECT tasks_stamp, label_config, COUNT(annotation_id) AS n, COALESCE(MAX(changed), 0) AS newest
+               FROM projects LEFT JOIN annotations ON project = key WHERE key = :key
+               GROUP BY key, tasks_stamp, label_config""",
             key=key,
         )
-        return f"{row['tasks_stamp']}.{row['n']}.{row['newest']}" if row else ""
+        if row is None:
+            return ""
+        return f"{row['tasks_stamp']}.{row['n']}.{row['newest']}.{crc32(row['label_config'].encode()):x}"
 
     def mark_sorted(self, key: str, state: str) -> None:
         """Remember the state that the queue has been sorted for."""

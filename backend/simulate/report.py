@@ -36,7 +36,8 @@ def rows_of(results: Results) -> tuple[list[str], list[list[str]]]:
     rounds = [str(r) for r in results["plan"]["rounds"]]
     marks = [str(m) for m in MARKS if str(m) in rounds] or rounds[-1:]
     header = ["strategy", "AULC", "against random", *(f"at {m}" for m in marks), "labels to 90 / 95 / 99 %"]
-    header += ["ECE", "macro-F1", "rest of pool", "classes", "similarity", "CPU s a round"]
+    header += ["ECE", "macro-F1", "rest of pool", "audit interval holds rest of pool / test file, %"]
+    header += ["classes", "similarity", "CPU s a round"]
     order = sorted(strategies, key=lambda name: -strategies[name]["aulc"]["mean"])
     return header, [[name, *_cells(strategies[name], marks, rounds[-1], name == RANDOM)] for name in order]
 
@@ -53,6 +54,7 @@ def _cells(found: Mapping[str, Any], marks: list[str], last: str, is_random: boo
         " / ".join("–" if t is None else f"{t:.0f}" for t in to),
         *(f"{100 * found[k][last]['mean']:.1f}" if k in found else "–" for k in ("ece", "macro_f1")),
         "–" if found["rest"][last] is None else f"{100 * found['rest'][last]:.1f}",
+        " / ".join("–" if held is None else f"{100 * held:.0f}" for held in found["audit_interval_holds"].values()),
         f"{found['coverage']['classes']:.0f}",
         f"{found['coverage']['similarity']:.2f}",
         f"{sum(found['seconds_per_round'].values()):.1f}",

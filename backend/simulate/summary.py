@@ -132,12 +132,19 @@ def _by_round(plan: Plan, runs: Sequence[Rows], key: str) -> dict[str, float | N
     return found
 
 
-def _audit_holds(runs: Sequence[Rows]) -> float | None:
-    """In what share of all rounds the audit interval held the test accuracy; None without audit tasks."""
-    held = [
-        row["audit"]["low"] <= row["accuracy"] <= row["audit"]["high"] for run in runs for row in run if row["audit"]
-    ]
-    return float(np.mean(held)) if held else None
+def _audit_holds(runs: Sequence[Rows]) -> dict[str, float | None]:
+    """In what share of all rounds the audit interval held the accuracy on the rest of the pool, and on the test file.
+
+    Audit tasks are drawn from the pool, so the first is what they are to tell; a test file may have another mixture.
+    None without audit tasks, or where nothing was measured.
+    """
+    measures = {"rest_of_pool": "rest", "test_file": "accuracy"}
+    audited = [row for run in runs for row in run if row["audit"]]
+    found: dict[str, float | None] = {}
+    for name, key in measures.items():
+        held = [row["audit"]["low"] <= row[key] <= row["audit"]["high"] for row in audited if row.get(key) is not None]
+        found[name] = float(np.mean(held)) if held else None
+    return found
 
 
 def _gains(plan: Plan, runs: Sequence[Rows]) -> list[dict[str, Any]]:

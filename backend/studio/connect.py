@@ -16,6 +16,7 @@ from backend.errors import StudioError, UserError
 from backend.studio.client import UNCERTAINTY, Json, Studio
 from backend.studio.identity import project_id as number_of
 from backend.studio.schema import parse_schema
+from backend.studio.strategy import strategy_of
 from backend.studio.transport import Refused
 
 SECRET_HEADER = "X-LS-Active-Secret"
@@ -51,10 +52,12 @@ def connect(
     basic_user: str = "",
     basic_password: str = "",
     webhook_secret: str,
+    strategy: str = "auto",
 ) -> list[str]:
     """What was done, in sentences; afterwards the project has one webhook and one backend of ours, and our sampling.
 
-    ``backend_url`` is our server's address as Label Studio reaches it. Raises UnsupportedConfig for a config that
+    ``backend_url`` is our server's address as Label Studio reaches it; ``strategy`` is the setting, which the label
+    config may override: a sentence says so. Raises UnsupportedConfig for a config that
     cannot be learned, StudioError when Label Studio refuses, with the cause; a webhook made in vain is removed again.
     """
     number, url = number_of(project_id), backend_address(backend_url)
@@ -70,7 +73,15 @@ def connect(
             studio.delete_webhook(made)
         raise
     done += _ensure_settings(studio, project)
-    return done or ["Nothing was to be done: the project is connected."]
+    return (done or ["Nothing was to be done: the project is connected."]) + _strategy(project, strategy)
+
+
+def _strategy(project: Json, setting: str) -> list[str]:
+    """What is to be said of a strategy that the label config names."""
+    found = strategy_of(str(project.get("label_config") or ""), setting)
+    if found.problem:
+        return [f"{found.problem} {found.hint}"]
+    return [] if found.source == "setting" else [f"The label config names the strategy: {found.name!r}."]
 
 
 def disconnect(studio: Studio, project_id: int | str, backend_url: str) -> list[str]:

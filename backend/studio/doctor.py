@@ -13,6 +13,7 @@ from backend.settings import Settings
 from backend.studio.client import UNCERTAINTY, Json, Studio
 from backend.studio.connect import GUARD_HINT, NO_DOT_HINT, SECRET_HEADER, WANTED, without_dot
 from backend.studio.schema import parse_schema
+from backend.studio.strategy import strategy_of
 
 Level = Literal["ok", "warning", "error"]
 _LOCAL = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
@@ -80,6 +81,7 @@ def _label_studio(studio: Studio) -> list[Finding]:
 def _project(settings: Settings, studio: Studio, number: int) -> Iterator[Finding]:
     project = studio.project(number)
     yield _config(project)
+    yield from _strategy(settings, project)
     backends = sorted(studio.backends(number), key=lambda b: int(b["id"]))
     yield from _backends(studio, number, backends)
     if backends:
@@ -95,6 +97,14 @@ def _config(project: Json) -> Finding:
         return Finding("error", f"The label config cannot be learned: {error}", error.hint)
     labels = sum(len(control.labels) for control in schema.controls)
     return Finding("ok", f"Project {project['id']} {project['title']!r} has a supported label config, {labels} labels.")
+
+
+def _strategy(settings: Settings, project: Json) -> Iterator[Finding]:
+    found = strategy_of(str(project.get("label_config") or ""), settings.strategy)
+    if found.problem:
+        yield Finding("warning", found.problem, found.hint)
+    elif found.source != "setting":
+        yield Finding("ok", f"The next tasks are chosen by {found.name!r}, which the label config names.")
 
 
 def _backends(studio: Studio, number: int, backends: list[Json]) -> Iterator[Finding]:

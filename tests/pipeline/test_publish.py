@@ -4,10 +4,12 @@ import pytest
 
 from backend.active.audit import is_audit
 from backend.errors import StudioError
-from backend.pipeline import mirror, publish, retrain
+from backend.pipeline import due, mirror, publish, retrain
 from backend.pipeline.encode import encode_pool
+from backend.pipeline.ranking import rank, view
+from backend.pipeline.status import status
 from backend.registry import versions as records
-from tests.fakes import KEY, text_of
+from tests.fakes import CONFIG, KEY, text_of
 
 STEPS = ("plan", "push", "switch", "clean_up")
 
@@ -72,6 +74,47 @@ def test_label_studio_serves_the_window_in_our_order(parts, studio, cold):
     assert studio.model_version == "v0"
     assert studio.served() == ours(parts)
     assert len(studio.served()) == parts.settings.window
+    assert publish.check_order(parts, KEY)
+
+
+def test_a_strategy_named_in_the_label_config_is_used_for_the_next_tasks(parts, studio, cold):
+    project = parts.registry.must_project(KEY)
+    publish.resort(parts, KEY)
+    schema, tasks = project.asks(), parts.settings.window
+    orders = {}
+    for name in ("random", "k-center", "no such strategy"):
+        studio.config = CONFIG.replace("<View>", f'<View strategy="{name}">')
+        mirror.reconcile(parts, KEY)
+        project = parts.registry.must_project(KEY)
+        assert due.sorting(parts, project), "a changed strategy sorts the queue anew"
+        assert not due.needs_cold_start(parts, project)
+        assert project.asks() == schema, "and makes no version invalid"
+        found = rank(parts, view(parts, project, publish.load(parts, project, cold)), tasks, refit=False)
+        orders[name] = [pick.task_id for pick in found.picks]
+        publish.resort(parts, KEY)
+        assert not due.sorting(parts, parts.registry.must_project(KEY))
+        said = status(parts, project)["strategy"]
+        assert (said["name"], said["source"]) == (("auto", "setting") if "such" in name else (name, "label config"))
+        assert ("unknown strategy" in said["problem"]) == ("such" in name)
+    assert len({tuple(order) for order in orders.values()}) == 3
+    setting = rank(parts, view(parts, project, publish.load(parts, project, cold)), tasks, refit=False)
+    assert orders["no such strategy"] == [pick.task_id for pick in setting.picks]
+    assert publish.check_order(parts, KEY)
+
+
+def test_a_strategy_of_the_label_config_that_fails_at_its_work_is_replaced(parts, studio, cold, monkeypatch):
+    from backend.active import selection
+
+    def choose(name, *given, **more):
+        if name == "badge":
+            raise ValueError("it wants a regressor")
+        return chosen(name, *given, **more)
+
+    chosen = selection.choose
+    monkeypatch.setattr(selection, "choose", choose)
+    studio.config = CONFIG.replace("<View>", '<View strategy="badge">')
+    mirror.reconcile(parts, KEY)
+    publish.resort(parts, KEY)
     assert publish.check_order(parts, KEY)
 
 

@@ -50,6 +50,7 @@ def test_results_name_every_strategy_and_each_seed(settings, files, tmp_path):
         assert set(found["labels_to"]) == {"90%", "95%", "99%"}
         assert 0 <= found["ece"]["40"]["mean"] <= 1
         assert 0 <= found["rest"]["40"] <= 1
+        assert all(0 <= share <= 1 for share in found["audit_interval_holds"].values())
     assert results["full"]["labels"] == 80
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
     for name in ("curves.png", "report.html", "table.md"):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.simulate.summary import aulc, labels_to, paired
+from backend.simulate.summary import _audit_holds, aulc, labels_to, paired
 
 
 def test_the_area_of_a_straight_line_is_its_middle():
@@ -43,3 +43,15 @@ def test_swapping_the_two_turns_the_interval_round(values):
     there, back = paired(np.array(values)), paired(-np.array(values))
     assert there["low"] == pytest.approx(-back["high"], abs=1e-9)
     assert there["beyond_noise"] == back["beyond_noise"]
+
+
+def test_the_audit_interval_is_held_against_pool_and_test_file_each_by_itself():
+    audit = {"n": 10, "value": 0.8, "low": 0.5, "high": 0.9}
+    rows = [
+        {"audit": audit, "rest": 0.7, "accuracy": 0.95},
+        {"audit": audit, "rest": 0.95, "accuracy": 0.95},
+        {"audit": audit, "rest": None, "accuracy": 0.6},
+        {"audit": None, "rest": 0.1, "accuracy": 0.1},
+    ]
+    assert _audit_holds([rows[:1], rows[1:]]) == {"rest_of_pool": 0.5, "test_file": pytest.approx(1 / 3)}
+    assert _audit_holds([rows[3:]]) == {"rest_of_pool": None, "test_file": None}

@@ -110,6 +110,20 @@ def test_an_unsupported_config_is_refused_before_anything_is_made(admin: Studio,
     assert backend.requests == []
 
 
+def test_a_strategy_of_the_label_config_is_kept_by_label_studio_and_said(admin: Studio, backend: Server) -> None:
+    named = CONFIG.replace("<View>", '<View strategy="margin:0.7+density:0.3@balanced">')
+    project = int(admin.create_project("with a strategy", named)["id"])
+    assert admin.project(project)["label_config"] == named
+    assert "'margin:0.7+density:0.3@balanced'" in connect(admin, project, backend.url, webhook_secret="first")[-1]
+    admin.update_project(project, label_config=CONFIG.replace("<Choices", '<Choices strategy="best"'))
+    said = connect(admin, project, backend.url, webhook_secret="first", strategy="badge")[-1]
+    assert all(word in said for word in ("unknown strategy 'best'", "cluster-margin", "'badge' (the setting) is used"))
+    (task,) = admin.import_tasks(project, [{"data": {"text": "a text"}}])
+    row = {"task": task, "score": 0.25, "result": answer("art"), "model_version": "v1"}
+    assert admin.push_predictions(project, [row]) == 1
+    admin.annotate(task, answer("art"))
+
+
 @pytest.mark.parametrize("url", ["", "host:9090", "ftp://host", "http://", "http://user:pw@host", "http://host/?a=b"])
 def test_an_address_that_cannot_work_is_said(url: str) -> None:
     with pytest.raises(UserError) as refused:

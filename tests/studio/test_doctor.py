@@ -10,7 +10,7 @@ from backend.settings import Settings
 from backend.studio.client import Studio
 from backend.studio.connect import connect
 from backend.studio.doctor import Finding, examine
-from tests.studio.servers import Server, answer, serve
+from tests.studio.servers import CONFIG, Server, answer, serve
 
 pytestmark = pytest.mark.studio
 
@@ -70,6 +70,19 @@ def test_each_broken_setting_is_found_alone(settings: Settings, admin: Studio, h
     admin.set_model_version(healthy, "v2")
     admin.annotate(tasks[5], answer("art"))
     assert "No unlabelled task" in alone()
+
+
+def test_a_strategy_of_the_label_config_that_is_unknown_is_found_alone(
+    settings: Settings, admin: Studio, healthy: int
+) -> None:
+    admin.update_project(healthy, label_config=CONFIG.replace("<View>", '<View strategy="best">'))
+    (found,) = troubles(settings, admin, healthy)
+    assert found.level == "warning"
+    assert "unknown strategy 'best'; known: auto, random" in found.title
+    assert "'auto' (the setting) is used" in found.advice
+    admin.update_project(healthy, label_config=CONFIG.replace("<View>", '<View strategy="badge">'))
+    assert troubles(settings, admin, healthy) == []
+    assert any("'badge'" in finding.title for finding in examine(settings, healthy, admin))
 
 
 def test_each_broken_webhook_is_found_alone(settings: Settings, admin: Studio, healthy: int, backend: Server) -> None:

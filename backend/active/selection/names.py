@@ -79,6 +79,28 @@ def needs_head(name: str) -> bool:
     return bool({part.partition(":")[0] for part in name.partition("@")[0].split("+")} & SAMPLED)
 
 
+def fails(plan: Plan) -> str:
+    """Why a strategy cannot choose at all, found by asking it; empty where it can.
+
+    A class of scikit-activeml may want what a queue has not, a regressor or costs; its name does not tell.
+    """
+    if not plan.name.startswith(external.PREFIX):
+        return ""
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((16, 4)).astype(np.float32)
+    pool = Pool(
+        features=features[8:],
+        probs=np.full((8, 2), 0.5, np.float32),
+        labelled_features=features[:8],
+        labelled_classes=np.arange(8) % 2,
+    )
+    try:
+        plan.strategy(pool, 1, rng)
+    except Exception as error:  # another library's code
+        return str(error) or type(error).__name__
+    return ""
+
+
 def _rule(base: str, name: str) -> Strategy:
     """The strategy of a name that is no score."""
     if base.startswith(external.PREFIX):
