@@ -94,7 +94,7 @@ def train_adapter(encoder: Encoder, tasks: Mapping[str, HeadTask], recipe: Recip
         model.save_pretrained(str(folder), safe_serialization=True)
         (folder / "README.md").unlink(missing_ok=True)  # a template of peft without content
 
-    return Trained(save, {n: _linear_head(h) for n, h in heads.items()}, float(np.mean(losses[-20:])))
+    return Trained(save, {n: _linear_head(h, tasks[n].start) for n, h in heads.items()}, float(np.mean(losses[-20:])))
 
 
 @dataclass(frozen=True)
@@ -283,5 +283,7 @@ def _torch_head(head: LinearHead, device: torch.device) -> nn.Linear:
     return layer.to(device)
 
 
-def _linear_head(layer: nn.Linear) -> LinearHead:
-    return LinearHead(layer.weight.detach().float().cpu().numpy(), layer.bias.detach().float().cpu().numpy())
+def _linear_head(layer: nn.Linear, start: LinearHead) -> LinearHead:
+    """The trained head, with what the problem keeps beside the one that it started from."""
+    weight, bias = (p.detach().float().cpu().numpy() for p in (layer.weight, layer.bias))
+    return LinearHead(weight, bias, extra=start.extra)
