@@ -14,13 +14,13 @@ from backend.active.head import HELD_OUT_COUNTS, LinearHead
 
 Numbers = NDArray[np.float64]
 
-STRENGTH = 0.02  # C of the logistic regression on standardised features, low = flatter
+STRENGTH = 0.01  # C of the logistic regression on standardised features, low = flatter
 FOLDS = 5
 MOST_FOLDED = 2000  # examples that thresholds are found on by cross-validation; more cost seconds and say no more
 ITERATIONS = 60
 LEAST = 1e-6  # probabilities stay so far from 0 and 1
-BORROWED = 10.0  # positives of all labels together that a label's own are mixed with when its threshold is sought
-TRUSTED = 20.0  # positives after which thresholds found on data count as much as the rule of thumb
+BORROWED = 30.0  # positives of all labels together that a label's own are mixed with when its threshold is sought
+TRUSTED = 60.0  # positives after which thresholds found on data count as much as the rule of thumb
 GRID = 1 / (1 + np.exp(-np.linspace(-4, 3, 36)))  # thresholds that are tried
 
 
