@@ -48,7 +48,7 @@ def positive_weights(positives: ArrayLike, n: float) -> Numbers:
     The full ratio makes a rare label's few examples as loud as all others together. A label without positives has 1.
     """
     count = np.asarray(positives, np.float64)
-    ratio = np.divide(n - count, count, out=np.ones_like(count), where=count > 0)
+    ratio = np.divide(n - count, np.maximum(count, 1e-3), out=np.ones_like(count), where=count > 0)
     return np.asarray(np.sqrt(np.clip(ratio, 1, 900)))
 
 

@@ -65,9 +65,9 @@ def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | 
 
     An annotation that was left empty gives no label, where that is an answer.
     """
-    if not regions:
-        return frozenset() if control.options.get("empty") else None
     kind = str(control.options["type"])
+    if all(region.get("value") == {kind: []} for region in regions):  # as it is without any region
+        return frozenset() if control.options.get("empty") else None
     entries = tree.entries_of(regions, kind)
     if "nodes" in control.options:
         found = _labels(control, tree.chosen_leaves(control, entries))

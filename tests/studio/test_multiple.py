@@ -118,7 +118,7 @@ def test_votes_become_shares() -> None:
 
 
 def test_an_empty_answer_says_that_no_label_fits_where_that_can_be_said() -> None:
-    assert target("choices-multiple", []) == {}
+    assert target("choices-multiple", []) == target("choices-multiple", result([])) == {}
     assert target("taxonomy", []) == {}
     assert target("choices-multiple-required", []) is None
     assert target("taxonomy-leaves", []) is None
@@ -132,7 +132,7 @@ def test_an_empty_answer_says_that_no_label_fits_where_that_can_be_said() -> Non
 
 def test_unknown_labels_and_broken_regions_are_no_answer() -> None:
     for broken in (
-        result(["cooking"]), result(None), result(3), result({"a": 1}), result([["sport"]]), result([]),
+        result(["cooking"]), result(None), result(3), result({"a": 1}), result([["sport"]]),
         [{"from_name": "topic"}], [{"from_name": "topic", "value": 3}],
     ):  # fmt: skip
         assert target("choices-multiple", broken) is None
