@@ -32,8 +32,8 @@ class Kind:
     was left empty, and the item where it is known -> a vote, or None where that says nothing. ``combine``: the
     annotators' votes -> a target. ``encode``: what the model says of an item -> regions. ``objects``: the object tags
     it may be about. ``options``: the tag -> :attr:`Control.options`; ``empty`` among them, that an annotation which
-    leaves the control empty answers so, is taken away where several controls ask. ``kind``: the tag -> the kind of problem, where
-    that depends on its attributes.
+    leaves the control empty answers so, is taken away where several controls ask. ``kind``: the tag -> the kind of
+    problem, where that depends on its attributes.
     """
 
     labels: Callable[[Element], tuple[tuple[str, ...], tuple[str, ...]]]
