@@ -15,7 +15,8 @@ from backend.active.head import HELD_OUT_COUNTS, LinearHead
 Numbers = NDArray[np.float64]
 
 STRENGTH = 0.01  # C of the logistic regression on standardised features, low = flatter
-FOLDS = 5
+FOLDS, FEW_FOLDS = 5, 3
+MANY = 50_000  # targets above which there are few folds: 300 labels of 1,000 examples take 2 s for each
 MOST_FOLDED = 2000  # examples that thresholds are found on by cross-validation; more cost seconds and say no more
 ITERATIONS = 60
 LEAST = 1e-6  # probabilities stay so far from 0 and 1
@@ -119,7 +120,7 @@ def folded_logits(features: ArrayLike, targets: ArrayLike, *, seed: int) -> tupl
     logits = np.zeros((len(chosen), y.shape[1]))
     if len(chosen) < 2:
         return logits[:0], chosen[:0]
-    fold = np.arange(len(chosen)) % min(FOLDS, len(chosen))
+    fold = np.arange(len(chosen)) % min(FOLDS if logits.size <= MANY else FEW_FOLDS, len(chosen))
     for number in range(fold.max() + 1):
         out, rest = chosen[fold == number], chosen[fold != number]
         logits[fold == number] = fit_sigmoid_head(x[rest], y[rest]).logits(x[out])
