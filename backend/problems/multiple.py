@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from backend.active import multilabel
 from backend.active.head import LinearHead
+from backend.active.metrics import Interval, bootstrap_interval
 from backend.active.multilabel import sigmoid
 from backend.problems.common import two_classes
 from backend.problems.pooled import Pooled
@@ -167,23 +168,47 @@ class MultipleChoice(Pooled):
         """Micro-F1, macro-F1 over the labels that occur, mean F1 of the tasks, share of sets that are exactly right;
         error of calibration of the confidence (15 bins), and negative log-likelihood of a task's labels in nats.
 
-        Where there is no answer, no label is given.
+        Where there is no answer, no label is given, and the task counts as wrong.
         """
-        k = len(control.labels)
-        share = self.target_array(control, targets)
-        given = np.stack([np.zeros(k, np.float32) if o.answer is None else o.answer for o in outputs]) > 0.5
-        probs = np.stack([np.full(k, 0.5, np.float32) if o.probs is None else o.probs for o in outputs])
+        given, share, answered = self._arrays(control, outputs, targets)
+        unknown = np.full(len(control.labels), 0.5, np.float32)
+        probs = np.stack([unknown if o.probs is None else o.probs for o in outputs]).astype(np.float64)
+        p = np.clip(probs, 1e-7, 1 - 1e-7)
+        exact = (multilabel.agreement(given, share) == 1) & answered
+        return {
+            **self._f1s(given, share, answered),
+            "ece": multilabel.binary_calibration_error([o.confidence for o in outputs], exact),
+            "nll": float(-(share * np.log(p) + (1 - share) * np.log1p(-p)).sum(axis=1).mean()),
+        }
+
+    def report(
+        self, control: Control, outputs: Sequence[Output], targets: Sequence[Floats], *, seed: int
+    ) -> Mapping[str, Interval]:
+        """The scores of answers but the metric, which is told anyway, with the intervals of a bootstrap."""
+        arrays = self._arrays(control, outputs, targets)
+
+        def measure(name: str) -> Callable[[NDArray[np.int64]], float]:
+            return lambda at: self._f1s(*(array[at] for array in arrays))[name]
+
+        names = ("micro_f1", "macro_f1", "exact_match")
+        return {name: bootstrap_interval(measure(name), len(outputs), seed=seed) for name in names}
+
+    def _arrays(
+        self, control: Control, outputs: Sequence[Output], targets: Sequence[Floats]
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Labels given (N, K), shares of the votes (N, K), and whether there is an answer (N,)."""
+        blank = np.zeros(len(control.labels), np.float32)
+        given = np.stack([blank if o.answer is None else o.answer for o in outputs]) > 0.5
+        return given, self.target_array(control, targets), np.array([o.answer is not None for o in outputs])
+
+    def _f1s(self, given: NDArray[Any], share: NDArray[Any], answered: NDArray[Any]) -> dict[str, float]:
         answer, wanted = multilabel.settled(given, share)
-        right = [self.quality(control, o, t) for o, t in zip(outputs, targets, strict=True)]
-        exact = [q == 1 for q in right]
-        p = np.clip(probs.astype(np.float64), 1e-7, 1 - 1e-7)
+        right = multilabel.agreement(given, share) * answered
         return {
             "micro_f1": multilabel.micro_f1(answer, wanted),
             "macro_f1": multilabel.macro_f1(answer, wanted),
-            self.metric: float(np.mean(right)),
-            "exact_match": float(np.mean(exact)),
-            "ece": multilabel.binary_calibration_error([o.confidence for o in outputs], exact),
-            "nll": float(-(share * np.log(p) + (1 - share) * np.log1p(-p)).sum(axis=1).mean()),
+            self.metric: float(right.mean()),
+            "exact_match": float((right == 1).mean()),
         }
 
     def doubts(
