@@ -1,5 +1,6 @@
 """A version with several labels for each text: from training to a loaded version that answers the same."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
+from backend.pipeline.decide import Field, Policy, decide, fresh_judge
 from backend.problems.base import problem_for
 from backend.problems.schema import Control, Example, Item, Schema
 from backend.problems.training import train_version
@@ -55,3 +57,21 @@ def test_before_any_label_there_is_an_answer(encoder: Encoder) -> None:
     (output,) = cold_version(encoder, SCHEMA).predict([Item.of("how many")])["asks"]
     assert output.answer is not None
     assert output.probs is not None
+
+
+def test_a_picked_task_says_which_labels_are_in_doubt(encoder: Encoder) -> None:
+    examples = [example(n) for n in range(24)]
+    version = cold_version(encoder, SCHEMA)
+    rows = version.embed([e.item for e in examples])
+    labelled = {n: examples[n].targets for n in range(8)}
+    field = Field(rows, np.arange(24) >= 8, np.zeros(24, bool), np.arange(24) / 24, labelled)
+    judge = fresh_judge(version.judge, field, seed=0)
+    picked = decide(judge, field, 3, Policy("margin", 0.0, 0))
+    worth = judge.worth(rows)[[c.position for c in picked]]
+    assert list(worth) == sorted(judge.worth(rows)[8:], reverse=True)[:3]
+    for choice, value in zip(picked, worth, strict=True):
+        reason = json.loads(json.dumps(choice.reason))
+        assert reason["measure"] == "label-entropy"
+        assert reason["value"] == pytest.approx(value, abs=1e-3)
+        assert reason["labelled_of_label"] == dict.fromkeys(reason["in_doubt"], 4)
+        assert all(0 <= p <= 1 for p in reason["in_doubt"].values())
