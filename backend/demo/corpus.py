@@ -35,6 +35,13 @@ class Labelled:
         value = {"choices": [label]}
         return cls({"text": text}, [{"from_name": "label", "to_name": "text", "type": "choices", "value": value}])
 
+    @classmethod
+    def choices(cls, text: str, labels: Sequence[str]) -> "Labelled":
+        """A text with any number of labels of the config of :func:`multiple_config`; without any it is left empty."""
+        value = {"choices": list(dict.fromkeys(labels))}
+        region = {"from_name": "label", "to_name": "text", "type": "choices", "value": value}
+        return cls({"text": text}, [region] if labels else [])
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -181,6 +188,22 @@ def choices_config(labels: Sequence[str]) -> str:
     )
 
 
+def multiple_config(rows: Sequence[Row]) -> str:
+    """A label config that asks for any number of the rows' labels; for one at least where each row has one."""
+    labels = sorted({label for row in rows for label in row["labels"]})
+    required = str(all(row["labels"] for row in rows)).lower()
+    single = choices_config(labels)
+    return single.replace('choice="single"', f'choice="multiple" required="{required}"', 1)
+
+
+def check_labels(row: Row) -> None:
+    """Raises ValueError where ``labels`` is no list of texts, or ``text`` is no text."""
+    check_texts("text")(row)
+    labels = row["labels"]
+    if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
+        raise ValueError("`labels` must be a list of texts that are not empty")
+
+
 def check_texts(*keys: str) -> Callable[[Row], None]:
     """What checks that the values of these keys are texts which are not empty."""
 
@@ -198,5 +221,11 @@ FORMATS: list[Format] = [
         check_texts("text", "label"),
         lambda row: Labelled.choice(row["text"], row["label"]),
         lambda rows: choices_config(sorted({row["label"] for row in rows})),
+    ),
+    Format(
+        frozenset({"text", "labels"}),
+        check_labels,
+        lambda row: Labelled.choices(row["text"], row["labels"]),
+        multiple_config,
     ),
 ]

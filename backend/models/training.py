@@ -110,7 +110,8 @@ def train_adapter(
         model.save_pretrained(str(folder), safe_serialization=True)
         (folder / "README.md").unlink(missing_ok=True)  # a template of peft without content
 
-    return Trained(save, {n: _linear_head(h) for n, h in heads.items()}, float(np.mean(losses[-20:])), len(losses))
+    trained = {name: _linear_head(head, tasks[name].start) for name, head in heads.items()}
+    return Trained(save, trained, float(np.mean(losses[-20:])), len(losses))
 
 
 @dataclass(frozen=True)
@@ -318,5 +319,7 @@ def _torch_head(head: LinearHead, device: torch.device) -> nn.Linear:
     return layer.to(device)
 
 
-def _linear_head(layer: nn.Linear) -> LinearHead:
-    return LinearHead(layer.weight.detach().float().cpu().numpy(), layer.bias.detach().float().cpu().numpy())
+def _linear_head(layer: nn.Linear, start: LinearHead) -> LinearHead:
+    """The trained head, with what the problem keeps beside the one that it started from."""
+    weight, bias = (p.detach().float().cpu().numpy() for p in (layer.weight, layer.bias))
+    return LinearHead(weight, bias, extra=start.extra)

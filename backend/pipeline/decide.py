@@ -149,9 +149,11 @@ def _reasons(judge: Judge, rows: Floats, pool_size: int, labelled: Sequence[Targ
         ]
     (control,) = judge.schema.controls
     given = [targets[control.name] for targets in labelled if control.name in targets]
+    problem, columns = problem_for(control), judge.columns(control.name, rows)
+    doubts = problem.doubts(control, judge.heads[control.name], columns, labelled=given)
     return [
-        problem_for(control).reason(control, profile, float(w), pool_size=pool_size, labelled=given)
-        for profile, w in zip(judge.profile(rows), worth, strict=True)
+        {**problem.reason(control, profile, float(w), pool_size=pool_size, labelled=given), **doubt}
+        for profile, w, doubt in zip(judge.profile(rows), worth, doubts, strict=True)
     ]
 
 

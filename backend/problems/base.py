@@ -10,6 +10,7 @@ from backend.active.head import LinearHead
 from backend.active.metrics import Interval
 from backend.errors import UnsupportedConfig
 from backend.problems.choices import SingleChoice
+from backend.problems.multiple import MultipleChoice
 from backend.problems.schema import Control, Example, Floats, Item, Output
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ class Problem(Protocol):
     A *reading* is what the model computes of items once: outputs and columns are made of it. *Columns* (N, W) are the
     numbers of a task that are kept, so that a queue is sorted without the model. ``fast``: the columns are a reading,
     so that a head can be refitted to new labels in a fraction of a second; other problems keep a judgement of the
-    version's own head in them. ``metric`` names what :meth:`quality` is on average, ``measure`` what
-    :meth:`profile` measures, ``auto`` the strategy that ``auto`` stands for.
+    version's own head in them. ``metric`` names what :meth:`quality` is on average, ``score`` the first of
+    :meth:`scores`, ``measure`` what :meth:`profile` measures, ``auto`` the strategy that ``auto`` stands for.
     """
 
     @property
@@ -32,6 +33,9 @@ class Problem(Protocol):
 
     @property
     def metric(self) -> str: ...
+
+    @property
+    def score(self) -> str: ...
 
     @property
     def measure(self) -> str: ...
@@ -143,8 +147,17 @@ class Problem(Protocol):
         """Why a task with this ``profile`` (K,) was picked, as JSON values; ``labelled``: the targets that the model
         learned from."""
 
+    def doubts(
+        self, control: Control, head: LinearHead, columns: Floats, *, labelled: Sequence[Any] = ()
+    ) -> list[Mapping[str, Any]]:
+        """What the reasons of N tasks with these columns (N, W) add that no profile tells."""
 
-PROBLEMS: dict[str, Problem] = {"choices": SingleChoice()}
+
+PROBLEMS: dict[str, Problem] = {
+    "choices": SingleChoice(),
+    "choices-tree": SingleChoice(),
+    "choices-multiple": MultipleChoice(),
+}
 
 
 def problem_for(control: Control) -> Problem:

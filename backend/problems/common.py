@@ -18,6 +18,11 @@ class Common:
     metric: str
     measure: str
 
+    @property
+    def score(self) -> str:
+        """The metric."""
+        return self.metric
+
     def mc_head(self, control: Control, head: LinearHead) -> LinearHead | None:
         """None: the profile is not the softmax of a linear head that dropout could thin."""
         return None
@@ -65,3 +70,15 @@ class Common:
     ) -> Mapping[str, Any]:
         """The measure, its value and the size of the pool."""
         return {"measure": self.measure, "value": round(worth, 4), "pool": pool_size}
+
+    def doubts(
+        self, control: Control, head: LinearHead, columns: Floats, *, labelled: Sequence[Any] = ()
+    ) -> list[Mapping[str, Any]]:
+        """Nothing beside the reason."""
+        return [{}] * len(columns)
+
+
+def two_classes(worth: NDArray[np.floating[Any]]) -> Floats:
+    """Probabilities (N, 2) whose margin is ``worth`` (N,) in [0, 1]."""
+    half = np.clip(np.asarray(worth, np.float64), 0, 1) / 2
+    return np.stack([1 - half, half], axis=1).astype(np.float32)

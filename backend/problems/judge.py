@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from backend.active.head import LinearHead
 from backend.active.uncertainty import margin
 from backend.problems.base import problem_for
+from backend.problems.common import two_classes
 from backend.problems.schema import Floats, Schema
 
 
@@ -113,9 +114,3 @@ class Judge:
         """The strategy that ``auto`` stands for: that of the only control, or of all where they agree."""
         names = {problem_for(c).auto for c in self.schema.controls}
         return names.pop() if len(names) == 1 else "auto"
-
-
-def two_classes(worth: NDArray[np.floating[Any]]) -> Floats:
-    """Probabilities (N, 2) whose margin is ``worth`` (N,) in [0, 1]."""
-    half = np.clip(np.asarray(worth, np.float64), 0, 1) / 2
-    return np.stack([1 - half, half], axis=1).astype(np.float32)

@@ -24,7 +24,7 @@ def quality(schema: Schema, outputs: Outputs, examples: Sequence[Example]) -> di
 
 def metric(schema: Schema) -> str:
     """The name of the score that the curve shows."""
-    return " and ".join(dict.fromkeys(problem_for(control).metric for control in schema.controls))
+    return " and ".join(dict.fromkeys(problem_for(control).score for control in schema.controls))
 
 
 def _scores(schema: Schema, name: str, outputs: Sequence[Output], examples: Sequence[Example]) -> Mapping[str, float]:

@@ -1,4 +1,7 @@
-"""``<Choices>`` with one answer on a ``<Text>``: its tag, its regions, and how several annotators' answers combine."""
+"""``<Choices>``: its tag; and the regions of one answer, and how several annotators' answers combine.
+
+What has several answers is in :mod:`backend.studio.multiple`, a tree of labels in :mod:`backend.studio.tree`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,36 +11,52 @@ import numpy as np
 
 from backend.errors import UnsupportedConfig
 from backend.problems.schema import Control, Floats, Item, Output
+from backend.studio import multiple, tree
+from backend.studio.paths import labels_of, read_tree
 
 KIND = "choices"
 
-_SINGLE = ("single", "single-radio")
+_KNOWN = ("single", "single-radio", "multiple")
+
+
+def kind(node: Element) -> str:
+    """The kind of problem that a ``<Choices>`` tag is."""
+    if _several(node):
+        return multiple.KIND
+    return tree.SINGLE if _nested(node) else KIND
 
 
 def read_labels(node: Element) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The labels of a ``<Choices>`` tag as results hold them (``alias``, else ``value``), and a description of each.
 
-    A description is the ``hint`` where there is one, else what the annotator reads. Raises UnsupportedConfig.
+    A description is the ``hint`` where there is one, else what the annotator reads. A ``<Choice>`` inside another one
+    is a label only with ``allowNested``; without it Label Studio does not show it. Raises UnsupportedConfig.
     """
     _refuse_variants(node.attrib)
-    tags = list(node.iter("Choice"))
-    if any(tag.find(".//Choice") is not None for tag in tags):
-        raise UnsupportedConfig(
-            "A <Choice> inside a <Choice> (a tree of labels) is not supported.", "Put all <Choice> tags on one level."
-        )
-    labels = tuple(_label(tag.attrib) for tag in tags)
-    if not labels:
-        raise UnsupportedConfig("<Choices> has no <Choice>.", "Add two or more, each with a value.")
-    twice = [label for label in labels if labels.count(label) > 1]
-    if twice:
-        raise UnsupportedConfig(f"<Choice> {twice[0]!r} is there twice.", "Remove one, or give it another alias.")
-    return labels, tuple(t.get("hint") or t.get("value") or label for t, label in zip(tags, labels, strict=True))
+    if _nested(node):
+        return tree.read_labels(node, several=_several(node))
+    return labels_of(read_tree(node))
+
+
+def options(node: Element) -> dict[str, Any]:
+    """See :mod:`backend.studio.multiple` and :mod:`backend.studio.tree`; nothing for one answer on one level."""
+    paths = tree.options(node, several=_several(node)) if _nested(node) else {}
+    return {"type": KIND, **paths, **multiple.answers(node)} if _several(node) else paths
+
+
+def _several(node: Element) -> bool:
+    return node.get("choice") == "multiple"
+
+
+def _nested(node: Element) -> bool:
+    """Whether there is a tree, and Label Studio shows it."""
+    return multiple.is_true(node, "allowNested") and node.find(".//Choice//Choice") is not None
 
 
 def _refuse_variants(attributes: Mapping[str, str]) -> None:
     choice = attributes.get("choice", "single")
-    if choice not in _SINGLE:
-        raise UnsupportedConfig(f'<Choices choice="{choice}"> is not supported.', 'Use choice="single".')
+    if choice not in _KNOWN:
+        raise UnsupportedConfig(f'<Choices choice="{choice}"> is not supported.', f"Known: {', '.join(_KNOWN)}.")
     for name in ("perRegion", "perItem"):
         if attributes.get(name, "false").lower() == "true":
             raise UnsupportedConfig(f'<Choices {name}="true"> is not supported.', f"Remove {name}.")
@@ -47,15 +66,6 @@ def _refuse_variants(attributes: Mapping[str, str]) -> None:
                 f"<Choices {name}=…> takes its labels from outside the config, which is not supported.",
                 "Write them as <Choice> tags.",
             )
-
-
-def _label(attributes: Mapping[str, str]) -> str:
-    label = attributes.get("alias") or attributes.get("value") or ""
-    if not label.strip():
-        raise UnsupportedConfig("A <Choice> has no value.", "Give each <Choice> a value.")
-    if label.startswith("$"):
-        raise UnsupportedConfig(f'<Choice value="{label}"> differs from task to task.', "Write the label itself.")
-    return label
 
 
 def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | None) -> str | None:

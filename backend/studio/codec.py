@@ -60,7 +60,7 @@ def decode(schema: Schema, annotations: Sequence[Mapping[str, Any]], item: Item 
 
 
 def _newest_by_annotator(annotations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    given = [a for a in annotations if not a.get("was_cancelled")]
+    given = [a for a in annotations if not a.get("was_cancelled") and isinstance(a.get("result"), list)]
     by_annotator: dict[Any, Mapping[str, Any]] = {}
     for annotation in sorted(given, key=lambda a: (str(a.get("updated_at") or ""), _number(a.get("id")))):
         by_annotator[_annotator(annotation)] = annotation

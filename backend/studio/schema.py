@@ -6,7 +6,7 @@ which tag stands in the way. A further control is one more module like :mod:`bac
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Item, Output, Schema
-from backend.studio import choices, objects
+from backend.studio import choices, multiple, objects, tree
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -31,8 +31,9 @@ class Kind:
     ``labels``: the tag -> labels and descriptions. ``decode``: one annotation's regions of this control, none where it
     was left empty, and the item where it is known -> a vote, or None where that says nothing. ``combine``: the
     annotators' votes -> a target. ``encode``: what the model says of an item -> regions. ``objects``: the object tags
-    it may be about. ``options``: the tag -> :attr:`Control.options`. ``kind``: the tag -> the kind of problem, where
-    that depends on its attributes.
+    it may be about. ``options``: the tag -> :attr:`Control.options`; ``empty`` among them, that an annotation which
+    leaves the control empty answers so, is taken away where several controls ask. ``kind``: the tag -> the kind of
+    problem, where that depends on its attributes.
     """
 
     labels: Callable[[Element], tuple[tuple[str, ...], tuple[str, ...]]]
@@ -44,9 +45,27 @@ class Kind:
     kind: Callable[[Element], str] = lambda node: node.tag.lower()
 
 
-CHOICES = Kind(choices.read_labels, choices.decode, choices.combine, choices.encode)
-TAGS: Mapping[str, Kind] = MappingProxyType({"choices": CHOICES})  # by tag in lower case
-KINDS: Mapping[str, Kind] = MappingProxyType({"choices": CHOICES})  # by kind of problem
+CHOICES = Kind(
+    choices.read_labels,
+    choices.decode,
+    choices.combine,
+    choices.encode,
+    options=choices.options,
+    kind=choices.kind,
+)
+TREE = Kind(choices.read_labels, tree.decode, choices.combine, tree.encode)
+MULTIPLE = Kind(
+    multiple.read_taxonomy,
+    multiple.decode,
+    multiple.combine,
+    multiple.encode,
+    options=multiple.taxonomy_options,
+    kind=lambda _: multiple.KIND,
+)
+TAGS: Mapping[str, Kind] = MappingProxyType({"choices": CHOICES, "taxonomy": MULTIPLE})  # by tag in lower case
+KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
+    {choices.KIND: CHOICES, tree.SINGLE: TREE, multiple.KIND: MULTIPLE}
+)
 
 _AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
 _SUPPORTED = 'Supported are the tags that the README lists, on a <Text value="$field"> or another text object.'
@@ -60,7 +79,14 @@ def parse_schema(label_config: str) -> Schema:
     controls, objects = _read(label_config)
     if not controls:
         raise UnsupportedConfig("The label config has no control tag with a name and a toName.", _SUPPORTED)
-    return Schema(tuple(_control(node, objects) for node in controls))
+    found = tuple(_control(node, objects) for node in controls)
+    return Schema(found if len(found) == 1 else tuple(map(_among_others, found)))
+
+
+def _among_others(control: Control) -> Control:
+    """The control without the option ``empty``: where several are asked, one that was left empty may have been passed
+    over, which answers nothing."""
+    return replace(control, options={k: v for k, v in control.options.items() if k != "empty"})
 
 
 def _read(label_config: str) -> "tuple[list[Element], dict[str, ObjectTag]]":

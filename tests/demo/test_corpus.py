@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from backend.demo.corpus import Corpus, Labelled, bbc_news, choices_config, labels_of, read_corpus, read_pair
 from backend.errors import UserError
+from backend.studio.codec import decode
 from backend.studio.schema import parse_schema
 
 TEXTS = st.text(min_size=1).filter(str.strip)
@@ -97,3 +98,18 @@ def test_the_articles_are_whole_and_the_project_asks_for_their_topics():
     assert all("\ufffd" not in text and len(text) > 400 for text in texts)
     config = (Path(__file__).resolve().parents[2] / "label_config.xml").read_text()
     assert list(parse_schema(config).controls[0].labels) == sorted(labels_of(articles))
+
+
+def test_lists_of_labels_are_one_question_with_several_answers(tmp_path):
+    rows = [{"text": "a", "labels": ["x", "y"]}, {"text": "b", "labels": ["y"]}]
+    corpus = read_corpus(write(tmp_path, *map(json.dumps, rows)))
+    schema = parse_schema(corpus.config)
+    assert [decode(schema, [{"result": t.result}])["label"].tolist() for t in corpus.tasks] == [[1, 1], [0, 1]]
+    assert not schema.controls[0].options.get("empty")
+    rows.append({"text": "c", "labels": []})
+    corpus = read_corpus(write(tmp_path, *map(json.dumps, rows)))
+    schema = parse_schema(corpus.config)
+    assert decode(schema, [{"result": corpus.tasks[2].result}])["label"].tolist() == [0, 0]
+    for bad in ({"text": "a", "labels": "x"}, {"text": "a", "labels": [" "]}, {"text": " ", "labels": []}):
+        with pytest.raises(UserError, match="line 1"):
+            read_corpus(write(tmp_path, json.dumps(bad)))
