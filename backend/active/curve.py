@@ -23,6 +23,9 @@ CEILING, CEILING_SPREAD = 0.85, 0.15  # of a
 DROP_SPREAD = 0.2  # of d, half-normal
 OFFSET_SPREAD = 0.2  # between the production model's accuracy and the measured head's
 NOISE = 2.0  # times the binomial variance: the same few labels are asked again and again
+# Standard deviation, at REFERENCE labels, of what one training adds to or takes from the curve; it falls with the root
+# of the labels. The smallest that made 95 % intervals hold 95 % of the gains on each of THUCNews, SMS spam and SST-2.
+TRAINING_NOISE = 0.035
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,12 @@ class Point:
 
 
 def predicted_gain(points: Sequence[Point], labels: float, more: float, *, level: float = 0.95) -> Interval:
-    """Accuracy, in [0, 1], that ``more`` labels add to ``labels``; the interval holds ``level`` of plausible curves.
+    """Accuracy, in [0, 1], that ``more`` labels add to ``labels``; the interval is to hold ``level`` of realised gains.
 
-    Never negative: a model that more labels make worse is kept back by the gate. Without points it is what curves in
-    general do, with a wide interval. The realised gain has noise of its own: 95 % of the curves held 85 % of the gains
-    on the sets that this was made on, and 60 % on others.
+    The value is never negative, because curves do not fall; the interval may begin below 0, because a training may come
+    out worse than its curve. Without points it is what curves in general do. 95 % intervals held 95 % of the gains on
+    TREC, AG News and Waimai together (85 % on TREC), which they were not made on, and 94 % with LoRA on TREC; on 151
+    classes they are too narrow.
     """
     if labels < 0 or more < 0 or not 0 < level < 1:
         raise ValueError(f"labels {labels}, more {more}, level {level}: expected 0 or more, and a level in (0, 1)")
@@ -60,7 +64,16 @@ def predicted_gain(points: Sequence[Point], labels: float, more: float, *, level
         weights.append(np.full(len(drops), evidence))
     gain, log_weight = np.concatenate(gains), np.concatenate(weights)
     weight = np.exp(log_weight - log_weight.max())
-    return _summary(np.clip(gain, 0, 1), weight / weight.sum(), level)
+    curves = _summary(np.clip(gain, 0, 1), weight / weight.sum(), level)
+    return _with_training_noise(curves, now, level) if more else curves
+
+
+def _with_training_noise(curves: Interval, labels: float, level: float) -> Interval:
+    """The interval of curves, made as much wider as an independent normal noise makes it."""
+    noise = NormalDist().inv_cdf((1 + level) / 2) * TRAINING_NOISE * float((REFERENCE / labels) ** 0.5)
+    low = curves.value - float(np.hypot(curves.value - curves.low, noise))
+    high = curves.value + float(np.hypot(curves.high - curves.value, noise))
+    return Interval(curves.value, max(low, -1.0), min(high, 1.0))
 
 
 def _shape(labels: ArrayLike, c: float) -> Numbers:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class Interval:
-    """A measured value with the ends of its confidence interval, all in [0, 1]."""
+    """A value with the ends of its confidence interval: shares in [0, 1], or differences of shares in [-1, 1]."""
 
     value: float
     low: float

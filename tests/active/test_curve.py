@@ -14,7 +14,8 @@ points = st.lists(st.builds(Point, st.floats(1, 1e4), st.floats(0, 1), st.intege
 @given(points, st.floats(0, 1e5), st.floats(0, 1e4))
 def test_a_gain_is_never_negative_and_lies_in_its_interval(points: list[Point], labels: float, more: float) -> None:
     found = predicted_gain(points, labels, more)
-    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert -1 <= found.low <= found.value <= found.high <= 1
+    assert found.value >= 0
 
 
 @given(points, st.floats(0, 1e4))
@@ -45,6 +46,15 @@ def test_the_order_of_points_and_a_common_distance_of_the_audited_model_make_no_
     turned = predicted_gain(measured[::-1], 100, 100)
     assert (found.value, found.low, found.high) == pytest.approx((turned.value, turned.low, turned.high))
     assert predicted_gain(measured + audits, 100, 100).value == pytest.approx(found.value, abs=0.005)
+
+
+def test_even_a_known_curve_leaves_room_for_the_noise_of_trainings_which_falls_with_the_labels() -> None:
+    known = [Point(n, 0.9 - 0.1 * (n / 50) ** -1.0, 10**6) for n in (25, 50, 100, 200, 400)]
+    few, many = predicted_gain(known, 50, 100), predicted_gain(known, 500, 100)
+    assert few.high - few.low > 2 * (many.high - many.low) > 0
+    assert many.low < 0 < many.high
+    none = predicted_gain(known, 50, 0)
+    assert (none.low, none.value, none.high) == (0, 0, 0)
 
 
 def test_few_examples_leave_a_wide_interval_and_a_flat_curve_has_little_to_give() -> None:

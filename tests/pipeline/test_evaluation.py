@@ -96,7 +96,7 @@ def test_there_is_a_sentence_from_the_cold_version_on_and_without_audit_labels(p
     said = state["advice"]
     assert said["sentence"].endswith(".")
     assert said["kappas"] == [1]
-    assert 0 <= said["gain"]["low"] <= said["gain"]["value"] <= said["gain"]["high"] <= 1
+    assert -1 <= said["gain"]["low"] <= said["gain"]["value"] <= said["gain"]["high"] <= 1
     assert state["versions"][-1]["evaluation"]["labels"] > 0
     version(parts, project, "two", 40, {**evaluation(parts, project), "cross_validation": []})  # too few for it
     assert status(parts, parts.registry.must_project(KEY))["advice"]["sentence"]
