@@ -1,5 +1,6 @@
 """Whether a suggestion is shown or the task is blank, and how often annotators kept what they were shown."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from backend.registry.records import Annotation, Project
 from backend.studio.codec import confidence, decode, read_item
 
 NEWEST = 500  # answers that the threshold is learned from
+_NEVER = (None, None)
 FRESH_S = 10.0  # a web process looks at the answers again after this
 
 
@@ -76,8 +78,8 @@ def show_above(parts: Parts, project: Project | None, *, fresh: bool = False) ->
     return known[1]
 
 
-def _answers(parts: Parts, project: Project, newest: int | None = None) -> list[Shown]:
-    """What was shown for the newest answers of a project, or for all of them."""
+def _answers(parts: Parts, project: Project, newest: int) -> list[Shown]:
+    """What was shown for the newest answers of a project."""
     if project.schema is None:
         return []
     annotations = parts.registry.annotations_with_suggestion(project.key, newest)
@@ -104,10 +106,30 @@ def report(parts: Parts, project: Project) -> dict[str, Any]:
 
     A correction is an answer other than the suggestion that was shown; blank tasks count as tasks.
     """
-    answers = _answers(parts, project)
-    names = dict.fromkeys(a.name for a in answers)
-    by_version = [{"name": name, **_counts([a for a in answers if a.name == name])} for name in names]
+    answers = _all_shown(parts, project, project.schema) if project.schema else []
+    by_name: defaultdict[str, list[Shown]] = defaultdict(list)
+    for answer in answers:
+        by_name[answer.name].append(answer)
+    by_version = [{"name": name, **_counts(those)} for name, those in by_name.items()]
     return {"show_above": round(show_above(parts, project, fresh=True), 4), **_counts(answers), "versions": by_version}
+
+
+def _all_shown(parts: Parts, project: Project, schema: Schema) -> list[Shown]:
+    """What was shown for every answer, newest first. What this process has read once is read again only if changed."""
+    stamps = parts.registry.suggestion_stamps(project.key)
+    before, known = parts.shown.get(project.key, ("", {}))
+    known = known if before == schema.hash else {}
+    new = max((at for at, i in enumerate(stamps, 1) if known.get(i, _NEVER)[0] != stamps[i]), default=0)
+    read = parts.registry.annotations_with_suggestion(project.key, new) if new else []
+    data = parts.registry.tasks(project.key, [a.task_id for a in read])
+    fresh = {
+        a.annotation_id: (stamps[a.annotation_id], _shown(schema, a, _item(schema, data.get(a.task_id))))
+        for a in read
+        if a.annotation_id in stamps
+    }
+    found = {i: fresh.get(i) or known[i] for i in stamps if i in fresh or i in known}
+    parts.shown[project.key] = (schema.hash, found)
+    return [shown for _, shown in found.values() if shown is not None]
 
 
 def _counts(answers: Sequence[Shown]) -> dict[str, Any]:

@@ -223,15 +223,24 @@ class Registry:
         rows = self.rows("SELECT * FROM annotations WHERE project = :key ORDER BY annotation_id", key=key)
         return [_annotation(row) for row in rows]
 
-    def annotations_with_suggestion(self, key: str, newest: int | None = None) -> list[Annotation]:
+    def annotations_with_suggestion(self, key: str, newest: int) -> list[Annotation]:
         """Annotations (no skips) of which Label Studio told what was shown, newest first; at most ``newest``."""
         rows = self.rows(
             "SELECT * FROM annotations WHERE project = :key AND cancelled = 0 AND shown IS NOT NULL "
-            "ORDER BY annotation_id DESC" + (" LIMIT :newest" if newest is not None else ""),
+            "ORDER BY annotation_id DESC LIMIT :newest",
             key=key,
-            **({} if newest is None else {"newest": newest}),
+            newest=newest,
         )
         return [_annotation(row) for row in rows]
+
+    def suggestion_stamps(self, key: str) -> dict[int, tuple[int, str]]:
+        """Id -> what differs after each change, of all of :meth:`annotations_with_suggestion`, newest first: cheap."""
+        rows = self.rows(
+            "SELECT annotation_id, changed, updated_at FROM annotations "
+            "WHERE project = :key AND cancelled = 0 AND shown IS NOT NULL ORDER BY annotation_id DESC",
+            key=key,
+        )
+        return {int(row["annotation_id"]): (int(row["changed"]), str(row["updated_at"])) for row in rows}
 
     def annotation_count(self, key: str) -> int:
         """How many annotations the mirror holds, skips included."""

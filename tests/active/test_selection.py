@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from backend.active.head import LinearHead
 from backend.active.selection import CLUSTERED, STRATEGIES, Pool, choose, cluster, cluster_count, surroundings
@@ -160,10 +161,12 @@ def test_ten_thousand_tasks_cost_a_fraction_of_a_second(strategy: str) -> None:
         LinearHead(rng.normal(size=(6, 384)).astype(np.float32), np.zeros(6, np.float32)),
         [" ".join(map(str, words)) for words in rng.integers(0, 2_000, (10_000, 12))],
     )  # fmt: skip
-    start = time.process_time()
-    choose(strategy, pool, 500, seed=0)
+    with threadpool_limits(1):  # threads that wait for a core another process has count as time of this one
+        start = time.process_time()
+        choose(strategy, pool, 500, seed=0)
+        seconds = time.process_time() - start
     # at most 0.6 on an idle core; k-center, which nobody should choose, takes 1.4
-    assert time.process_time() - start < (5.0 if strategy == "k-center" else 2.0)
+    assert seconds < (5.0 if strategy == "k-center" else 2.0)
 
 
 def test_arrays_that_do_not_fit_together_are_refused() -> None:

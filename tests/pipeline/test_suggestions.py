@@ -6,7 +6,7 @@ from backend.pipeline import mirror, publish, retrain
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.predict import predict
 from backend.pipeline.status import status
-from backend.pipeline.suggestions import show_above
+from backend.pipeline.suggestions import report, show_above
 from tests.fakes import KEY, LABELS, text_of
 
 
@@ -81,3 +81,29 @@ def test_without_an_answer_there_is_nothing_to_count(parts, studio):
     said = status(parts, project)["suggestions"]
     assert (said["kept"], said["changed"], said["blank"], said["corrections_per_task"]) == (0, 0, 0, None)
     assert said["show_above"] == 0.5
+
+
+def test_the_counts_follow_every_change_although_answers_are_read_once(parts, studio):
+    project = published(parts, 0.0)
+
+    def count():
+        said, kept = report(parts, project), parts.shown
+        parts.shown = {}
+        assert report(parts, project) == said, "the same as read anew"
+        parts.shown = kept
+        return said["kept"], said["changed"], said["blank"]
+
+    tasks = [row["task"] for row in studio.rows.values()][:3]
+    labels = {row["task"]: suggested(row) for row in studio.rows.values()}
+    for task in tasks:
+        answer(parts, studio, task, labels[task])
+    assert count() == (3, 0, 0)
+    number = next(n for n, a in studio.answers.items() if a["task"] == tasks[0])
+    other = next(label for label in LABELS if label != labels[tasks[0]])
+    studio.answers[number]["result"][0]["value"]["choices"] = [other]
+    changed = {**studio.answers[number], "updated_at": "2026-11-25T01:00:00Z"}
+    parts.registry.add_event(KEY, "ANNOTATION_UPDATED", {"annotations": [changed], "tasks": []})
+    mirror.apply_events(parts, KEY)
+    assert count() == (2, 1, 0)
+    parts.registry.delete_annotations(KEY, [number])
+    assert count() == (2, 0, 0)
