@@ -33,4 +33,6 @@ def example_from(schema: Schema, value: Mapping[str, Any]) -> Example:
         for c in schema.controls
         if c.name in value["targets"]
     }
-    return Example(value["task"], Item.from_json(value["item"]), targets, value.get("weight", 1.0))
+    plain = "item" not in value  # a snapshot of a former build, which knew one text
+    item = Item.of(value["text"], schema.fields[0]) if plain else Item.from_json(value["item"])
+    return Example(value["task"], item, targets, value.get("weight", 1.0))

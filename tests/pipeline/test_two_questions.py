@@ -7,6 +7,7 @@ from backend.pipeline.encode import encode_pool
 from backend.pipeline.pool import read_labels
 from backend.pipeline.predict import predict
 from backend.problems.examples import example_from, example_json
+from backend.problems.schema import Item
 from tests.fakes import KEY, FakeStudio, text_of
 
 CONFIG = """<View><Text name="text" value="$text"/><Text name="title" value="$title"/>
@@ -66,3 +67,12 @@ def test_examples_with_one_answer_of_two_survive_the_snapshot(parts, studio):
     again = [example_from(project.asks(), example_json(project.asks(), e)) for e in train]
     assert [e.item for e in again] == [e.item for e in train]
     assert [e.targets["topic"].tolist() for e in again] == [[0, 1, 0]] * 2
+
+
+def test_a_snapshot_of_a_former_build_is_still_read(parts):
+    mirror.reconcile(parts, KEY)
+    schema = parts.registry.must_project(KEY).asks()
+    old = {"task": 5, "text": "goal match", "targets": {"topic": [1.0, 0.0, 0.0]}}
+    example = example_from(schema, old)
+    assert (example.task_id, example.item, example.weight) == (5, Item.of("goal match"), 1.0)
+    assert example.targets["topic"].tolist() == [1, 0, 0]
