@@ -42,6 +42,16 @@ class Labelled:
         region = {"from_name": "label", "to_name": "text", "type": "choices", "value": value}
         return cls({"text": text}, [region] if labels else [])
 
+    @classmethod
+    def spans(cls, text: str, spans: Sequence[Mapping[str, Any]]) -> "Labelled":
+        """A text with labelled spans of the config of :func:`spans_config`; without any it is left empty."""
+        regions = []
+        for span in spans:
+            start, end = span["start"], span["end"]
+            value = {"start": start, "end": end, "text": text[start:end], "labels": [span["label"]]}
+            regions.append({"from_name": "label", "to_name": "text", "type": "labels", "value": value})
+        return cls({"text": text}, regions)
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -196,6 +206,30 @@ def multiple_config(rows: Sequence[Row]) -> str:
     return single.replace('choice="single"', f'choice="multiple" required="{required}"', 1)
 
 
+def spans_config(rows: Sequence[Row]) -> str:
+    """A label config that asks for spans with the rows' labels in the field ``text``."""
+    names = sorted({span["label"] for row in rows for span in row["spans"]})
+    labels = "\n".join(f"    <Label value={quoteattr(name)}/>" for name in names)
+    return (
+        f'<View>\n  <Labels name="label" toName="text">\n{labels}\n  </Labels>\n'
+        '  <Text name="text" value="$text"/>\n</View>\n'
+    )
+
+
+def check_spans(row: Row) -> None:
+    """Raises ValueError where ``spans`` is no list of places in ``text`` with a label."""
+    check_texts("text")(row)
+    spans = row["spans"]
+    if not isinstance(spans, list) or not all(isinstance(span, Mapping) for span in spans):
+        raise ValueError("`spans` must be a list of objects with `start`, `end` and `label`")
+    for span in spans:
+        start, end, label = (span.get(key) for key in ("start", "end", "label"))
+        if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start < end <= len(row["text"]):
+            raise ValueError(f"the span from {start} to {end} is no place in the text of {len(row['text'])} characters")
+        if not isinstance(label, str) or not label.strip():
+            raise ValueError("each span needs a `label`, a text that is not empty")
+
+
 def check_labels(row: Row) -> None:
     """Raises ValueError where ``labels`` is no list of texts, or ``text`` is no text."""
     check_texts("text")(row)
@@ -227,5 +261,11 @@ FORMATS: list[Format] = [
         check_labels,
         lambda row: Labelled.choices(row["text"], row["labels"]),
         multiple_config,
+    ),
+    Format(
+        frozenset({"text", "spans"}),
+        check_spans,
+        lambda row: Labelled.spans(row["text"], row["spans"]),
+        spans_config,
     ),
 ]

@@ -12,6 +12,7 @@ from backend.errors import UnsupportedConfig
 from backend.problems.choices import SingleChoice
 from backend.problems.multiple import MultipleChoice
 from backend.problems.schema import Control, Example, Floats, Item, Output
+from backend.problems.spans import Spans
 
 if TYPE_CHECKING:
     from backend.models.encoder import Encoder
@@ -157,6 +158,7 @@ PROBLEMS: dict[str, Problem] = {
     "choices": SingleChoice(),
     "choices-tree": SingleChoice(),
     "choices-multiple": MultipleChoice(),
+    "labels": Spans(),
 }
 
 

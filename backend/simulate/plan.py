@@ -16,6 +16,7 @@ from backend.demo.corpus import Corpus, read_pair
 from backend.errors import UserError
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
+from backend.problems.examples import learnable
 from backend.problems.schema import Example, Item, Schema
 from backend.settings import Settings
 from backend.studio.codec import decode, read_item
@@ -126,9 +127,9 @@ def read_data(data: Path, test: Path, most_labels: int, config: Path | None = No
     labels that only the test file has."""
     train, held_back = read_pair(data, test, config)
     schema = parse_schema(train.config)
-    if all(len(control.labels) == 1 for control in schema.controls):
-        raise UserError("The data has a single label.", "There is something to learn with two labels or more.")
     found = Data(schema, _examples(schema, data, train), _examples(schema, test, held_back))
+    if not learnable(schema, found.pool):
+        raise UserError("All answers of the data are the same.", "There is something to learn where they differ.")
     if len(found.pool) < most_labels:
         raise UserError(f"The data has {len(found.pool)} tasks, fewer than the {most_labels} labels to be given.")
     return found

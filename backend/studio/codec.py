@@ -39,7 +39,7 @@ def _content(control: Control, name: str, data: Mapping[str, Any]) -> Content:
     if not isinstance(data, Mapping) or name not in data:
         raise UserError(f"The task's data has no field {name!r}.")
     shown = control.fields[: control.to_name.count(",") + 1]  # by the object tags; the others are plain texts
-    return READERS[control.object if name in shown else "text"](name, data[name])
+    return READERS[control.object if name in shown else "text"](name, data[name], control.options)
 
 
 def decode(schema: Schema, annotations: Sequence[Mapping[str, Any]], item: Item | None = None) -> dict[str, Any] | None:

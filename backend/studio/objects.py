@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backend.errors import UnsupportedConfig, UserError
 from backend.problems.schema import Content
+from backend.studio.hypertext import read_page
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -35,7 +36,17 @@ def field_of(control_tag: str, found: "ObjectTag") -> str:
     return str(found.value)[1:]
 
 
-def read_text(field: str, value: Any) -> Content:
+def options_of(found: "ObjectTag") -> dict[str, str]:
+    """What has to be known to read the data of an object tag: ``text_key`` and ``name_key`` of an utterance, where they
+    are not the usual ones."""
+    if str(found.tag).lower() != "paragraphs":
+        return {}
+    attributes = {name.lower(): value for name, value in (found.attr or {}).items()}
+    named = {"text_key": attributes.get("textkey"), "name_key": attributes.get("namekey")}
+    return {name: str(value) for name, value in named.items() if value and value != _UTTERANCE[name]}
+
+
+def read_text(field: str, value: Any, options: Mapping[str, Any]) -> Content:
     """The text, as it is. A text that looks like an address or a path is a text: nothing is ever fetched."""
     if not isinstance(value, str):
         raise UserError(f"The task's field {field!r} holds no text but {type(value).__name__}.")
@@ -44,4 +55,36 @@ def read_text(field: str, value: Any) -> Content:
     return Content((value,))
 
 
-READERS: Mapping[str, Callable[[str, Any], Content]] = MappingProxyType({"text": read_text})  # by tag in lower case
+def read_paragraphs(field: str, value: Any, options: Mapping[str, Any]) -> Content:
+    """The utterances of a dialogue and who said them; a plain text is one utterance for each of its lines, as Label
+    Studio shows it."""
+    text_key, name_key = (str(options.get(name, usual)) for name, usual in _UTTERANCE.items())
+    if isinstance(value, str):
+        value = [{text_key: line} for line in value.split("\n")]
+    if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+        raise UserError(
+            f"The task's field {field!r} holds no dialogue.",
+            f'Such as [{{"{name_key}": "Ann", "{text_key}": "Hello"}}].',
+        )
+    texts = tuple(str(one.get(text_key) or "") for one in value)
+    if not any(text.strip() for text in texts):
+        raise UserError(f"The task's field {field!r} has no utterance with a {text_key!r}.")
+    return Content(texts, tuple(str(one.get(name_key) or "") for one in value))
+
+
+def read_hypertext(field: str, value: Any, options: Mapping[str, Any]) -> Content:
+    """The text of an HTML page, without what a browser does not show; nothing that it names is ever fetched."""
+    source = read_text(field, value, options).text
+    page = read_page(source)
+    if not page.text.strip():
+        raise UserError(f"The task's field {field!r} holds HTML without text.")
+    return Content((page.text,), source=source)
+
+
+_UTTERANCE = {"text_key": "text", "name_key": "author"}
+
+# By tag in lower case: field, its value, and the options of the control that reads it.
+Reader = Callable[[str, Any, Mapping[str, Any]], Content]
+READERS: Mapping[str, Reader] = MappingProxyType(
+    {"text": read_text, "hypertext": read_hypertext, "paragraphs": read_paragraphs}
+)

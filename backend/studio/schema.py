@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Item, Output, Schema
-from backend.studio import choices, multiple, objects, tree
+from backend.studio import choices, multiple, objects, spans, tree
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -62,9 +62,26 @@ MULTIPLE = Kind(
     options=multiple.taxonomy_options,
     kind=lambda _: multiple.KIND,
 )
-TAGS: Mapping[str, Kind] = MappingProxyType({"choices": CHOICES, "taxonomy": MULTIPLE})  # by tag in lower case
+SPANS = Kind(
+    spans.read_labels,
+    spans.decode,
+    spans.combine,
+    spans.encode,
+    objects=frozenset({"text", "hypertext"}),
+    options=spans.options,
+    kind=lambda _: spans.KIND,
+)
+TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
+    {
+        "choices": CHOICES,
+        "taxonomy": MULTIPLE,
+        "labels": SPANS,
+        "hypertextlabels": replace(SPANS, objects=frozenset({"hypertext"})),
+        "paragraphlabels": replace(SPANS, objects=frozenset({"paragraphs"})),
+    }
+)
 KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
-    {choices.KIND: CHOICES, tree.SINGLE: TREE, multiple.KIND: MULTIPLE}
+    {choices.KIND: CHOICES, tree.SINGLE: TREE, multiple.KIND: MULTIPLE, spans.KIND: SPANS}
 )
 
 _AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
@@ -124,7 +141,7 @@ def _control(node: Element, found: "Mapping[str, ObjectTag]") -> Control:
     labels, descriptions = kind.labels(node)
     if len(labels) > MAX_LABELS:
         raise UnsupportedConfig(f"<{node.tag}> has {len(labels)} labels; at most {MAX_LABELS} are supported.")
-    options = dict(kind.options(node))
+    options = {**kind.options(node), **objects.options_of(found[names[0]])}
     fields = [objects.field_of(node.tag, found[name]) for name in names] + list(options.pop("fields", ()))
     return Control(
         name=node.get("name", ""),

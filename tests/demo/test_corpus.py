@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from backend.demo.corpus import Corpus, Labelled, bbc_news, choices_config, labels_of, read_corpus, read_pair
 from backend.errors import UserError
-from backend.studio.codec import decode
+from backend.studio.codec import decode, read_item
 from backend.studio.schema import parse_schema
 
 TEXTS = st.text(min_size=1).filter(str.strip)
@@ -113,3 +113,32 @@ def test_lists_of_labels_are_one_question_with_several_answers(tmp_path):
     for bad in ({"text": "a", "labels": "x"}, {"text": "a", "labels": [" "]}, {"text": " ", "labels": []}):
         with pytest.raises(UserError, match="line 1"):
             read_corpus(write(tmp_path, json.dumps(bad)))
+
+
+# --------------------------------------------------------------------------------------------------------------- spans
+def test_lines_with_spans_are_an_entity_task(tmp_path):
+    spans = [{"start": 2, "end": 5, "label": "person"}, {"start": 9, "end": 11, "label": "place"}]
+    row = {"text": "😀 Ann in 北京", "spans": spans, "tokens": []}
+    corpus = read_corpus(write(tmp_path, json.dumps(row), '{"text": "nothing", "spans": []}'))
+    schema = parse_schema(corpus.config)
+    assert schema.controls[0].labels == ("person", "place")
+    targets = [decode(schema, [{"result": t.result}], read_item(schema, t.data)) for t in corpus.tasks]
+    assert targets == [{"label": [(2, 5, 0, 1.0), (9, 11, 1, 1.0)]}, {"label": []}]
+
+
+@pytest.mark.parametrize(
+    ("spans", "said"),
+    [
+        ("3", "must be a list"),
+        ("[3]", "must be a list"),
+        ('[{"start": 0, "end": 9, "label": "x"}]', "from 0 to 9 is no place"),
+        ('[{"start": 1, "end": 1, "label": "x"}]', "no place"),
+        ('[{"start": "0", "end": 1, "label": "x"}]', "no place"),
+        ('[{"start": 0, "end": 1}]', "needs a `label`"),
+    ],
+)
+def test_a_span_that_is_none_is_named(tmp_path, spans, said):
+    path = write(tmp_path, f'{{"text": "abc", "spans": {spans}}}')
+    with pytest.raises(UserError, match="line 1") as caught:
+        read_corpus(path)
+    assert said in caught.value.sentence()

@@ -67,7 +67,7 @@ def test_several_questions_are_several_controls_and_read_all_their_fields() -> N
         (config(choices('<Choice value="a"/><Choice value="$b"/>')), "$b"),
         (config(choices() + choices()), "same name"),
         (config(choices() + '<TextArea name="why" toName="text"/>'), "TextArea"),
-        (config('<Labels name="l" toName="text"><Label value="PER"/></Labels>'), "<Labels>"),
+        (config('<DateTime name="l" toName="text"/>'), "<DateTime>"),
         (config('<Taxonomy name="t" toName="text"/>'), "<Taxonomy>"),
         (config(choices(), '<Image name="text" value="$image"/>'), "<Image>"),
         (config(choices(), '<Text name="text" value="$text" valueType="url"/>'), "valueType"),

@@ -1,0 +1,385 @@
+"""Spans of a text with a label each: ``<Labels>``. A target is a list of ``(start, end, label, share)``: characters
+``[start, end)`` of the text, position of the label, and the share of the annotators who marked exactly this.
+
+The head gives each unit of the text (see :mod:`backend.problems.units`) a tag (:mod:`backend.active.tagging`). Whether
+words or tokens are the units, and whether spans may overlap, the labels tell: ``head.extra`` keeps both.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.active.calibration import fit_temperature
+from backend.active.head import LinearHead, fit_linear_head
+from backend.active.multilabel import binary_calibration_error, fit_scale, logit, sigmoid
+from backend.active.tagging import Tags
+from backend.problems.common import Common, two_classes
+from backend.problems.schema import Control, Example, Floats, Item, Output
+from backend.problems.units import Units, unit_states, units_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from backend.models.encoder import Encoder
+    from backend.models.training import HeadTask
+
+Span = tuple[int, int, int, float]
+Place = tuple[int, int, int]  # start, end, label
+
+TRAINED_PRIOR = 20.0  # what is known of a temperature before anything is held out, as for one label out of several
+TRUST = 10.0  # nats that doubling the logits of the confidence costs
+MOST_WINDOWS = 16  # of one text that train; those with spans come first
+MOST_UNITS = 3000  # that the head's start is fitted to
+ROUGH = 0.02  # share of spans that may begin or end inside a word before tokens are the units
+MAYBE = 0.01  # probability of a label from which on a unit may be part of a span
+FEW = 2.0  # units without doubt that are added to those that may be part of a span: one such unit is little evidence
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Of one text: its units, and the logarithms of the tags' honest probabilities (U, T)."""
+
+    units: Units
+    log_probs: NDArray[np.float64]
+
+
+class Spans(Common):
+    """See :class:`backend.problems.base.Problem`."""
+
+    fast = False
+    metric = "span_f1"
+    measure = "mnlp"
+
+    @property
+    def score(self) -> str:
+        return "micro_f1"
+
+    # ---------------------------------------------------------------------------------------------------- targets
+    def can_fit(self, control: Control, targets: Sequence[Sequence[Span]]) -> bool:
+        """One span: what is no span is seen everywhere."""
+        return any(settled(target) for target in targets)
+
+    def target_json(self, target: Sequence[Span]) -> Any:
+        return [[start, end, label, round(share, 6)] for start, end, label, share in target]
+
+    def target_from_json(self, value: Any) -> list[Span]:
+        return [(int(start), int(end), int(label), float(share)) for start, end, label, share in value]
+
+    # -------------------------------------------------------------------------------------------------- the model
+    def texts(self, control: Control, item: Item) -> tuple[str, ...]:
+        """The text that offsets count in."""
+        return (item.fields[control.text_field].text,)
+
+    def width(self, control: Control, dim: int) -> int:
+        """One number: what a label is worth."""
+        return 1
+
+    def read(self, control: Control, head: LinearHead, encoder: "Encoder", items: Sequence[Item]) -> list[Reading]:
+        tags, words = _tags(control, head), bool(head.extra["words"][0])
+        units = [units_of(encoder.tokens, self.texts(control, item)[0], words=words) for item in items]
+        states = unit_states(encoder, units)
+        return [
+            Reading(u, tags.log_probs(head.logits(s) / head.temperature)) for u, s in zip(units, states, strict=True)
+        ]
+
+    def columns(self, control: Control, head: LinearHead, reading: Sequence[Reading]) -> Floats:
+        tags = _tags(control, head)
+        return np.array([[worth(tags, one.log_probs)] for one in reading], np.float32).reshape(-1, 1)
+
+    def profile(self, control: Control, head: LinearHead, columns: Floats) -> Floats:
+        return two_classes(columns[:, 0])
+
+    def outputs(self, control: Control, head: LinearHead, reading: Sequence[Reading]) -> list[Output]:
+        """``answer``: the spans of the most probable valid tags; ``extra["scores"]``: the confidence of each, made of
+        the geometric mean of its units' probabilities; ``confidence``: the least of these, or that there is no span."""
+        tags = _tags(control, head)
+        return [self._output(tags, head, one) for one in reading]
+
+    def _output(self, tags: Tags, head: LinearHead, reading: Reading) -> Output:
+        spans, means = _decoded(tags, reading)
+        slope, offset = head.extra.get("confidence", (1.0, 0.0))
+        scores = [float(sigmoid(float(slope) * logit(mean) + float(offset))) for mean in means]
+        nothing = float(np.exp(sum(reading.log_probs[:, part.start].sum() for part in tags.layers())))
+        answer = [(start, end, label, 1.0) for start, end, label in spans]
+        return Output(
+            answer=answer,
+            extra={"scores": scores},
+            confidence=min(scores, default=nothing),
+            worth=worth(tags, reading.log_probs),
+        )
+
+    # --------------------------------------------------------------------------------------------------- the head
+    def zero_shot_head(self, control: Control, dim: int, embed: Callable[[Sequence[str]], Floats]) -> LinearHead:
+        """Before there is any label nothing is said, and all texts are worth the same."""
+        tags = Tags(len(control.labels))
+        bias = np.full(len(tags), -4.0, np.float32)
+        bias[0] = 0.0
+        return LinearHead(np.zeros((len(tags), dim), np.float32), bias, extra=_extra(words=True, layered=False))
+
+    def fit_head(self, control: Control, columns: Floats, targets: Sequence[Any], *, seed: int) -> LinearHead:
+        raise NotImplementedError("a head over tokens is not fitted to columns")
+
+    def fit_calibrated(
+        self, control: Control, train: tuple[Floats, Any], held_out: tuple[Floats, Any], *, seed: int
+    ) -> LinearHead:
+        raise NotImplementedError("a head over tokens is not fitted to columns")
+
+    def head_task(
+        self, control: Control, encoder: "Encoder", examples: Sequence[Example], *, smoothing: float, seed: int
+    ) -> "HeadTask":
+        from backend.models.training import HeadTask
+
+        there = [at for at, e in enumerate(examples) if control.name in e.targets]
+        texts = {at: self.texts(control, examples[at].item)[0] for at in there}
+        spans = {at: examples[at].targets[control.name] for at in there}
+        tags = Tags(len(control.labels), layered=_overlap(spans.values()))
+        units = {at: units_of(encoder.tokens, texts[at], words=True) for at in there}
+        words = _fit_words(units, spans)
+        if not words:
+            units = {at: units_of(encoder.tokens, texts[at], words=False) for at in there}
+        lessons = {at: _lesson(tags, units[at], spans[at], seed) for at in there}
+        first = LinearHead(*_start(encoder, tags, list(lessons.values()), seed), extra=_extra(words, tags.layered))
+        usual = float(np.mean([len(lesson.targets) for lesson in lessons.values()]))
+        return HeadTask(
+            start=first,
+            sequences=[lessons[at].sequences if at in lessons else [] for at in range(len(examples))],
+            loss=_token_loss(tags, lessons, usual, smoothing),
+            groups=np.full(len(examples), -1, np.int64),
+            tokens=True,
+        )
+
+    def calibrated(
+        self, control: Control, head: LinearHead, encoder: "Encoder", examples: Sequence[Example]
+    ) -> LinearHead:
+        if not examples:
+            return head
+        tags = _tags(control, head)
+        readings = self.read(control, head, encoder, [e.item for e in examples])
+        given = [e.targets[control.name] for e in examples]
+        targets = np.concatenate([_unit_targets(tags, r.units, t) for r, t in zip(readings, given, strict=True)])
+        logits = np.concatenate([r.log_probs for r in readings])
+        by_layer = [(logits[:, part], targets[:, part]) for part in tags.layers()]
+        temperature = fit_temperature(*map(np.concatenate, zip(*by_layer, strict=True)), prior_weight=TRAINED_PRIOR)
+        honest = [Reading(r.units, tags.log_probs(r.log_probs / temperature)) for r in readings]
+        pairs = [
+            (mean, span in set(settled(target)))
+            for reading, target in zip(honest, given, strict=True)
+            for span, mean in zip(*_decoded(tags, reading), strict=True)
+        ]
+        extra = dict(head.extra)
+        if pairs:
+            means, right = (np.array(values, np.float64)[:, None] for values in zip(*pairs, strict=True))
+            scale = fit_scale(logit(means), right, np.ones(len(pairs)), trust=TRUST)
+            extra["confidence"] = np.array([scale.slope, scale.offset[0]], np.float32)
+        return LinearHead(head.weight, head.bias, head.temperature * temperature, extra)
+
+    # --------------------------------------------------------------------------------------------------- judgements
+    def answer(self, output: Output) -> list[Span] | None:
+        return None if output.answer is None else list(output.answer)
+
+    def sure(self, target: Sequence[Span]) -> Output:
+        answer = [(*span, 1.0) for span in settled(target)]
+        return Output(answer=answer, extra={"scores": [1.0] * len(answer)}, confidence=1.0, worth=0.0)
+
+    def category(self, target: Sequence[Span]) -> Hashable:
+        return tuple(settled(target))
+
+    def kept(self, shown: Sequence[Span], given: Sequence[Span]) -> bool:
+        return settled(shown) == settled(given)
+
+    def labels_in(self, target: Sequence[Span]) -> frozenset[int]:
+        return frozenset(label for _, _, label, _ in target)
+
+    def quality(self, control: Control, output: Output, target: Sequence[Span]) -> float:
+        """F1 of the spans, each right with exactly its characters and its label; 1 where both are none.
+
+        A span that half of the annotators marked is right, and not missed.
+        """
+        if output.answer is None:
+            return 0.0
+        both, said, wanted = _counts(output.answer, target).sum(axis=1)
+        return float(2 * both / (said + wanted)) if said + wanted else 1.0
+
+    def scores(
+        self, control: Control, outputs: Sequence[Output], targets: Sequence[Sequence[Span]]
+    ) -> Mapping[str, float]:
+        """F1 over all spans, mean F1 over the labels that occur, mean F1 of the tasks, share of tasks all of whose
+        spans are right; error of calibration of the spans' confidence (15 bins)."""
+        counts = [_by_label(control, o.answer or [], target) for o, target in zip(outputs, targets, strict=True)]
+        both, said, wanted = np.sum(counts, axis=0)  # (K,) each
+        there = np.flatnonzero(wanted)
+        f1 = 2 * both / np.maximum(said + wanted, 1)
+        quality = [self.quality(control, o, target) for o, target in zip(outputs, targets, strict=True)]
+        right = [
+            (score, (start, end, label) in set(settled(target)))
+            for output, target in zip(outputs, targets, strict=True)
+            for (start, end, label, _), score in zip(output.answer or [], output.extra.get("scores", []), strict=True)
+        ]
+        whole = float(2 * both.sum() / (said.sum() + wanted.sum())) if said.sum() + wanted.sum() else 1.0
+        return {
+            "micro_f1": whole,
+            "macro_f1": float(f1[there].mean()) if len(there) else 1.0,
+            self.metric: float(np.mean(quality)),
+            "exact_match": float(np.mean([q == 1 for q in quality])),
+            "ece": binary_calibration_error([s for s, _ in right], [r for _, r in right]),
+        }
+
+
+def settled(target: Iterable[Span]) -> list[Place]:
+    """The spans that more than half of the annotators marked, in order."""
+    return sorted((start, end, label) for start, end, label, share in target if share > 0.5 + 1e-6)
+
+
+def worth(tags: Tags, log_probs: NDArray[np.float64]) -> float:
+    """What a label is worth, in [0, 1], high = label sooner: 1 minus the geometric mean of the probabilities of the
+    best tags of the units that may be part of a span.
+
+    Length-normalised log-probability of the best sequence (MNLP: Shen et al., Deep Active Learning for Named Entity
+    Recognition, 2018), without the units of which all is known: there are many in a long text.
+    """
+    if not len(log_probs):
+        return 0.0
+    total, count = 0.0, 0
+    for part in tags.layers():
+        own = log_probs[:, part]
+        doubt = np.exp(own[:, 0]) < 1 - MAYBE
+        total += float(own[doubt].max(axis=1).sum())
+        count += int(doubt.sum())
+    return float(1 - np.exp(total / (count + FEW)))
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What one example teaches. ``sequences``: windows; ``at`` (T, 3): window, place and row of ``targets`` (U, tags)
+    of each token."""
+
+    sequences: list[list[int]]
+    at: NDArray[np.int64]
+    targets: Floats
+
+
+def _lesson(tags: Tags, units: Units, spans: Sequence[Span], seed: int) -> _Lesson:
+    wanted = _unit_targets(tags, units, spans).astype(np.float32)
+    windows = np.arange(len(units.sequences))
+    if len(windows) > MOST_WINDOWS:
+        marked = wanted[:, tags.layers()[0].start] < 1
+        with_spans = np.unique(units.places[marked[units.unit], 0])
+        others = np.random.default_rng(seed).permutation(np.setdiff1d(windows, with_spans))
+        windows = np.sort(np.concatenate([with_spans, others])[:MOST_WINDOWS])
+    kept = np.isin(units.places[:, 0], windows)
+    rows, unit = np.unique(units.unit[kept], return_inverse=True)
+    window = np.searchsorted(windows, units.places[kept, 0])
+    at = np.stack([window, units.places[kept, 1], unit.ravel()], axis=1).reshape(-1, 3)
+    return _Lesson([units.sequences[w] for w in windows], at.astype(np.int64), wanted[rows])
+
+
+def _unit_targets(tags: Tags, units: Units, spans: Sequence[Span]) -> NDArray[np.float64]:
+    placed = [(*units.between(start, end), label, share) for start, end, label, share in spans]
+    return tags.targets(len(units), [span for span in placed if span[0] < span[1]])
+
+
+def _token_loss(
+    tags: Tags, lessons: Mapping[int, _Lesson], usual: float, smoothing: float
+) -> "Callable[[Tensor, NDArray[np.int64]], Tensor]":
+    """Cross entropy with soft, smoothed targets, summed over the units of an example; a text of ``usual`` length weighs
+    1. A unit's logits are the mean of its tokens'."""
+    import torch
+
+    def loss(logits: "Tensor", batch: NDArray[np.int64]) -> "Tensor":
+        places, owner, targets = [], [], []
+        window, row = 0, 0
+        for number, example in enumerate(batch.tolist()):
+            lesson = lessons[example]
+            places.append(lesson.at + np.array([window, 0, row]))
+            owner += [number] * len(lesson.targets)
+            targets.append(lesson.targets)
+            window, row = window + len(lesson.sequences), row + len(lesson.targets)
+        at = torch.from_numpy(np.concatenate(places)).to(logits.device)
+        wanted = torch.from_numpy(np.concatenate(targets)).to(logits.device)
+        tokens = logits[at[:, 0], at[:, 1]].float()  # (T, tags)
+        sums = torch.zeros(row, tokens.shape[1], device=logits.device).index_add(0, at[:, 2], tokens)
+        sizes = torch.bincount(at[:, 2], minlength=row).clamp(min=1)
+        means = sums / sizes[:, None]
+        losses = torch.zeros(row, device=logits.device)
+        for part in tags.layers():
+            own, share = means[:, part], wanted[:, part]
+            smooth = (1 - smoothing) * share + smoothing / share.shape[1]
+            losses = losses - (smooth * torch.log_softmax(own, dim=1)).sum(dim=1)
+        by_example = torch.zeros(len(batch), device=logits.device)
+        return by_example.index_add(0, torch.tensor(owner, device=logits.device), losses) / usual
+
+    return loss
+
+
+def _start(encoder: "Encoder", tags: Tags, lessons: Sequence[_Lesson], seed: int) -> tuple[Floats, Floats]:
+    """Weight and bias of a head fitted to frozen states of the units; where these are many, to all that may teach of a
+    span and as many others as there is room for."""
+    read = [
+        Units(one.sequences, one.at[:, :2], one.at[:, 2], np.zeros((len(one.targets), 2), np.int64)) for one in lessons
+    ]
+    x, y = np.concatenate(unit_states(encoder, read)), np.concatenate([one.targets for one in lessons])
+    marked = np.any([y[:, part.start] < 1 for part in tags.layers()], axis=0)
+    rng = np.random.default_rng(seed)
+    order = np.concatenate([rng.permutation(np.flatnonzero(marked)), rng.permutation(np.flatnonzero(~marked))])
+    chosen = order[:MOST_UNITS]
+    fitted = [fit_linear_head(x[chosen], y[chosen][:, part], seed=seed) for part in tags.layers()]
+    return np.concatenate([head.weight for head in fitted]), np.concatenate([head.bias for head in fitted])
+
+
+def _overlap(targets: Iterable[Sequence[Span]]) -> bool:
+    """Whether annotators mark spans that overlap others."""
+    for target in targets:
+        ends = 0
+        for start, end, _ in settled(target):
+            if start < ends:
+                return True
+            ends = max(ends, end)
+    return False
+
+
+def _fit_words(units: Mapping[int, Units], spans: Mapping[int, Sequence[Span]]) -> bool:
+    """Whether spans begin and end where words do."""
+    exact = [units[at].exact(start, end) for at in units for start, end, _, _ in spans[at]]
+    return exact.count(False) <= ROUGH * len(exact)
+
+
+def _extra(words: bool, layered: bool) -> dict[str, Floats]:
+    return {"words": np.array([words], np.float32), "layered": np.array([layered], np.float32)}
+
+
+def _tags(control: Control, head: LinearHead) -> Tags:
+    return Tags(len(control.labels), layered=bool(head.extra["layered"][0]))
+
+
+def _decoded(tags: Tags, reading: Reading) -> tuple[list[Place], list[float]]:
+    """The spans of the best tags, in order, and the geometric mean of the probabilities of each one's tags."""
+    paths = tags.best(reading.log_probs)
+    found = []
+    for first, last, label in tags.spans(paths):
+        layer = tags.layers()[label if tags.layered else 0]
+        path = paths[label if tags.layered else 0]
+        logs = reading.log_probs[np.arange(first, last), layer.start + path[first:last]]
+        place = (int(reading.units.offsets[first, 0]), int(reading.units.offsets[last - 1, 1]), label)
+        found.append((place, float(np.exp(logs.mean()))))
+    found.sort()
+    return [place for place, _ in found], [mean for _, mean in found]
+
+
+def _counts(said: Sequence[Span], target: Sequence[Span]) -> NDArray[np.int64]:
+    """Spans that are right, said and wanted, (3, 1) in all."""
+    answer = set(settled(said))
+    half = {(s, e, label) for s, e, label, share in target if abs(share - 0.5) <= 1e-6}
+    wanted = set(settled(target)) | (answer & half)
+    return np.array([[len(answer & wanted)], [len(answer)], [len(wanted)]], np.int64)
+
+
+def _by_label(control: Control, said: Sequence[Span], target: Sequence[Span]) -> NDArray[np.int64]:
+    """:func:`_counts` of each label, (3, K)."""
+    parts = [
+        _counts([s for s in said if s[2] == label], [s for s in target if s[2] == label])
+        for label in range(len(control.labels))
+    ]
+    return np.concatenate(parts, axis=1)

@@ -1,0 +1,129 @@
+"""Places in a text as Label Studio writes them in a region's ``value`` <-> characters of the text, in code points.
+
+In a ``<Text>`` they are offsets. In ``<Paragraphs>`` they are an utterance's number, as a text, and an offset in it; in
+``<HyperText>`` a text node and an offset in it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from backend.problems.schema import Content
+from backend.studio.hypertext import read_page
+
+Value = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Places:
+    """How places in one kind of object are written. ``read``: the characters ``[start, end)`` of a region, None where
+    these are none of the text; ``write``: the part of a region's value that says them."""
+
+    read: Callable[[Content, Value], tuple[int, int] | None]
+    write: Callable[[Content, int, int], dict[str, Any]]
+
+
+def place_in(kind: str, content: Content, value: Value) -> tuple[int, int] | None:
+    """The characters that a region of an object of this ``kind`` covers, without spaces around them; None where there
+    are none.
+
+    Where the region's own ``text`` is not found at its offsets, which count otherwise in some browsers and tools, the
+    nearest place with this text is meant.
+    """
+    found = PLACES[kind].read(content, value)
+    text, said = content.text, value.get("text")
+    if isinstance(said, str) and said.strip():
+        start = found[0] if found else _number(value.get("start")) or 0
+        if found is None or text[slice(*found)].strip() != said.strip():
+            found = _nearest(text, said.strip(), start) or found
+    if found is None:
+        return None
+    start, end = found
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    return (start, end) if start < end else None
+
+
+def _nearest(text: str, wanted: str, start: int) -> tuple[int, int] | None:
+    """The occurrence of a text that begins nearest to ``start``."""
+    after, before = text.find(wanted, start), text.rfind(wanted, 0, start + len(wanted))
+    found = [at for at in (before, after) if at >= 0]
+    at = min(found, key=lambda place: abs(place - start), default=None)
+    return None if at is None else (at, at + len(wanted))
+
+
+def _number(value: Any) -> int | None:
+    """A whole number that is not negative, which may come as a text or a float."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if number >= 0 and not isinstance(value, bool) else None
+
+
+def _read_text(content: Content, value: Value) -> tuple[int, int] | None:
+    start, end = _number(value.get("start")), _number(value.get("end"))
+    if start is None or end is None or not start < end <= len(content.text):
+        return None
+    return start, end
+
+
+def _write_text(content: Content, start: int, end: int) -> dict[str, Any]:
+    return {"start": start, "end": end, "text": content.text[start:end]}
+
+
+def _read_paragraphs(content: Content, value: Value) -> tuple[int, int] | None:
+    ends = []
+    for side in ("start", "end"):
+        number, offset = _number(value.get(side)), _number(value.get(f"{side}Offset"))
+        if number is None or offset is None or number >= len(content.texts) or offset > len(content.texts[number]):
+            return None
+        ends.append(_begins(content, number) + offset)
+    return (ends[0], ends[1]) if ends[0] < ends[1] else None
+
+
+def _begins(content: Content, number: int) -> int:
+    """Where an utterance begins in the text of all."""
+    return sum(len(text) + 1 for text in content.texts[:number])
+
+
+def _write_paragraphs(content: Content, start: int, end: int) -> dict[str, Any]:
+    begins = [_begins(content, number) for number in range(len(content.texts))]
+    first = max(number for number, begin in enumerate(begins) if begin <= start)
+    last = max(number for number, begin in enumerate(begins) if begin < end)
+    return {
+        "start": str(first),
+        "end": str(last),
+        "startOffset": start - begins[first],
+        "endOffset": end - begins[last],
+        "text": content.text[start:end],
+    }
+
+
+def _read_hypertext(content: Content, value: Value) -> tuple[int, int] | None:
+    """By the text nodes, else by the global offsets."""
+    page, overall = read_page(content.source), value.get("globalOffsets")
+    ends: list[int | None] = []
+    for side in ("start", "end"):
+        offset = _number(value.get(f"{side}Offset"))
+        found = page.at(str(value.get(side)), offset) if offset is not None else None
+        everywhere = _number(overall.get(side)) if isinstance(overall, Mapping) else None
+        ends.append(page.at_global(everywhere) if found is None and everywhere is not None else found)
+    start, end = ends
+    return None if start is None or end is None or start >= end else (start, end)
+
+
+def _write_hypertext(content: Content, start: int, end: int) -> dict[str, Any]:
+    return {**read_page(content.source).write(start, end), "text": content.text[start:end]}
+
+
+PLACES: Mapping[str, Places] = MappingProxyType(
+    {
+        "text": Places(_read_text, _write_text),
+        "paragraphs": Places(_read_paragraphs, _write_paragraphs),
+        "hypertext": Places(_read_hypertext, _write_hypertext),
+    }
+)

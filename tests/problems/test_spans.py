@@ -1,0 +1,213 @@
+"""Spans: the units of a text, targets of them, what is learned, how sure each span is, and what is worth a label."""
+
+import json
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.active.tagging import Tags
+from backend.models.encoder import Encoder
+from backend.models.recipe import Recipe
+from backend.models.spec import ModelSpec
+from backend.problems.base import problem_for
+from backend.problems.schema import Control, Example, Item, Output, Schema
+from backend.problems.spans import MOST_WINDOWS, Spans, settled, worth
+from backend.problems.training import train_version
+from backend.problems.units import units_of
+from backend.problems.version import cold_version, load_version
+from tests.models.tiny import save_tiny_bert
+
+CONTROL = Control("entity", "labels", "text", "text", ("man", "city"), ("man", "city"), options={"type": "labels"})
+SCHEMA = Schema((CONTROL,))
+PROBLEM = Spans()
+RECIPE = Recipe(steps=60, batch_size=8, learning_rate=3e-3, seed=3)
+SPANS = st.lists(
+    st.tuples(st.integers(0, 9), st.integers(10, 20), st.integers(0, 1), st.sampled_from([0.25, 0.5, 0.75, 1.0])),
+    unique_by=lambda span: span[:3],
+)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    folder = save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
+    return Encoder.load(ModelSpec(str(folder), device="cpu", threads=1))
+
+
+def example(number: int, *, nested: bool = False) -> Example:
+    """``man`` and ``city`` are spans, now and then of two words; some texts have none."""
+    words, spans, text = [], [], ""
+    for at in range(6):
+        kind = (number * 7 + at * 5) % 9
+        word = {0: "man", 1: "city", 2: "man far"}.get(kind, ("the", "was", "how", "many")[(number + at) % 4])
+        text += (" " if text else "") + word
+        if kind < 3:
+            label = int(kind == 1)
+            spans.append((len(text) - len(word), len(text), label, 1.0))
+            if nested and kind == 2:
+                spans.append((len(text) - len(word), len(text) - 4, 1, 1.0))
+        words.append(word)
+    return Example(number, Item.of(text), {"entity": spans})
+
+
+def trained(encoder: Encoder, folder: Path, examples: list[Example], held_out: list[Example]):
+    train_version(encoder, SCHEMA, examples, held_out, RECIPE, folder, lambda *_: None)
+    return load_version(folder, encoder)
+
+
+# --------------------------------------------------------------------------------------------------------------- units
+@given(st.text(st.sampled_from("how many man, citý中文กิ\U0001f600\u200d\t\r\n "), max_size=200))
+def test_units_are_places_of_the_text_in_order(encoder: Encoder, text: str) -> None:
+    for words in (True, False):
+        units = units_of(encoder.tokens, text, words=words)
+        assert (units.offsets[:, 0] < units.offsets[:, 1]).all()
+        assert (units.offsets[1:, 0] >= units.offsets[:-1, 1]).all()
+        covered = {at for start, end in units.offsets for at in range(start, end)}
+        assert all(at in covered for at, character in enumerate(text) if character.isalpha())
+        assert not any(unicodedata.category(text[end])[0] == "M" for _, end in units.offsets if end < len(text))
+        assert sorted(set(units.unit.tolist())) == list(range(len(units)))
+        assert [units.between(start, end) for start, end in units.offsets] == [(n, n + 1) for n in range(len(units))]
+
+
+def test_words_are_whole_and_signs_of_dense_scripts_are_apart(encoder: Encoder) -> None:
+    text = "how far, xylophone 中文"
+    assert [text[a:b] for a, b in units_of(encoder.tokens, text, words=True).offsets] == [
+        "how", "far", ",", "xylophone", "中", "文",
+    ]  # fmt: skip
+
+
+def test_every_token_of_a_long_text_counts_once(encoder: Encoder) -> None:
+    text = "the man in the city " * 30
+    units = units_of(encoder.tokens, text, words=True)
+    assert len(units.sequences) > 3
+    assert [text[a:b] for a, b in units.offsets] == text.split()
+
+
+# ------------------------------------------------------------------------------------------------------------- targets
+@given(SPANS)
+def test_targets_survive_json(target) -> None:
+    assert PROBLEM.target_from_json(json.loads(json.dumps(PROBLEM.target_json(target)))) == target
+
+
+def test_something_must_be_marked_to_be_learned() -> None:
+    assert not PROBLEM.can_fit(CONTROL, [])
+    assert not PROBLEM.can_fit(CONTROL, [[], [(0, 3, 0, 0.5)]])
+    assert PROBLEM.can_fit(CONTROL, [[], [(0, 3, 0, 1.0)]])
+
+
+@given(SPANS, SPANS)
+def test_quality_is_that_of_the_spans_most_annotators_marked(said, target) -> None:
+    quality = PROBLEM.quality(CONTROL, PROBLEM.sure(said), target)
+    assert 0 <= quality <= 1
+    assert PROBLEM.quality(CONTROL, PROBLEM.sure(target), target) == 1
+    assert PROBLEM.kept(said, target) == (settled(said) == settled(target))
+    if settled(said) == settled(target):
+        assert quality == 1
+
+
+def test_a_span_of_half_of_the_annotators_is_right_and_not_missed() -> None:
+    target = [(0, 3, 0, 0.5), (4, 8, 1, 1.0)]
+    for said in ([(4, 8, 1, 1.0)], [(0, 3, 0, 1.0), (4, 8, 1, 1.0)]):
+        assert PROBLEM.quality(CONTROL, Output(answer=said, extra={"scores": [1.0] * len(said)}), target) == 1
+
+
+def test_scores_are_f1_of_spans() -> None:
+    outputs = [PROBLEM.sure([(0, 3, 0, 1.0), (4, 6, 1, 1.0)]), PROBLEM.sure([]), PROBLEM.sure([])]
+    targets = [[(0, 3, 0, 1.0), (4, 7, 1, 1.0)], [], [(0, 2, 0, 1.0)]]
+    scores = PROBLEM.scores(CONTROL, outputs, targets)
+    assert next(iter(scores)) == PROBLEM.score == "micro_f1"
+    assert scores["micro_f1"] == pytest.approx(2 * 1 / (2 + 3))
+    assert scores["macro_f1"] == pytest.approx((2 / 3 + 0) / 2)
+    assert scores["span_f1"] == pytest.approx((0.5 + 1 + 0) / 3)
+    assert scores["exact_match"] == pytest.approx(1 / 3)
+    assert scores["ece"] == pytest.approx(0.5)
+    assert PROBLEM.quality(CONTROL, Output(), [(0, 1, 0, 1.0)]) == 0
+
+
+# ------------------------------------------------------------------------------------------------------------ learning
+@pytest.fixture(scope="module")
+def version(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("spans") / "v"
+    return trained(encoder, folder, [example(n) for n in range(40)], [example(n) for n in range(40, 52)])
+
+
+def test_what_is_learned_is_there_after_loading(version) -> None:
+    examples = [example(n) for n in range(60, 90)]
+    outputs = version.predict([e.item for e in examples])["entity"]
+    scores = problem_for(CONTROL).scores(CONTROL, outputs, [e.targets["entity"] for e in examples])
+    assert scores["micro_f1"] > 0.9
+    assert version.heads["entity"].extra["confidence"].shape == (2,)
+    for output in outputs:
+        assert all(0 < s < 1 for s in output.extra["scores"])
+        assert output.confidence <= min(output.extra["scores"], default=1)
+
+
+def test_rows_and_outputs_of_one_reading_are_those_of_two(version) -> None:
+    items = [example(n).item for n in range(60, 66)]
+    rows, outputs = version.rows_and_outputs(items)
+    assert rows == pytest.approx(version.embed(items), abs=1e-5)
+    again = version.outputs(items, rows)["entity"]
+    assert [o.answer for o in outputs["entity"]] == [o.answer for o in again]
+    assert version.judge.worth(rows) == pytest.approx([o.worth for o in again], abs=1e-4)
+
+
+def test_a_long_text_is_read_in_windows_to_its_end(version) -> None:
+    text, wanted = "", []
+    for number in range(60, 80):
+        one = example(number)
+        wanted += [(len(text) + s, len(text) + e, k, 1.0) for s, e, k, _ in one.targets["entity"]]
+        text += one.item.text + " "
+    (output,) = version.predict([Item.of(text)])["entity"]
+    late = [(span, span in output.answer) for span in wanted if span[0] > len(text) / 2]
+    assert len(late) > 10
+    assert np.mean([found for _, found in late]) > 0.6
+
+
+def test_spans_within_others_are_learned_where_annotators_mark_them(encoder: Encoder, tmp_path: Path) -> None:
+    version = trained(encoder, tmp_path / "v", [example(n, nested=True) for n in range(40)], [])
+    assert version.heads["entity"].extra["layered"].tolist() == [1]
+    examples = [example(n, nested=True) for n in range(60, 80)]
+    outputs = version.predict([e.item for e in examples])["entity"]
+    scores = PROBLEM.scores(CONTROL, outputs, [e.targets["entity"] for e in examples])
+    assert scores["micro_f1"] > 0.8
+    assert any(a[:2] != b[:2] and a[1] > b[0] for o in outputs for a, b in zip(o.answer, o.answer[1:], strict=False))
+
+
+def test_spans_of_parts_of_words_make_tokens_the_units(encoder: Encoder) -> None:
+    halves = [Example(n, Item.of("how many"), {"entity": [(4, 6, 0, 1.0)]}) for n in range(4)]
+    task = PROBLEM.head_task(CONTROL, encoder, halves, smoothing=0.0, seed=0)
+    assert task.start.extra["words"].tolist() == [0]
+    whole = [Example(n, Item.of("how many"), {"entity": [(4, 8, 0, 1.0)]}) for n in range(4)]
+    assert PROBLEM.head_task(CONTROL, encoder, whole, smoothing=0.0, seed=0).start.extra["words"].tolist() == [1]
+
+
+def test_of_a_very_long_text_the_windows_with_spans_train(encoder: Encoder) -> None:
+    text = "the was " * 900 + "man"
+    long = Example(0, Item.of(text), {"entity": [(len(text) - 3, len(text), 0, 1.0)]})
+    absent = Example(1, Item.of("x"), {})
+    task = PROBLEM.head_task(CONTROL, encoder, [long, absent], smoothing=0.0, seed=0)
+    assert len(task.sequences[0]) == MOST_WINDOWS
+    assert task.sequences[1] == []
+    assert units_of(encoder.tokens, text, words=True).sequences[-1] in task.sequences[0]
+
+
+def test_before_any_label_nothing_is_marked_and_all_are_worth_the_same(encoder: Encoder) -> None:
+    version = cold_version(encoder, SCHEMA)
+    items = [Item.of("how many"), Item.of("the man was far")]
+    rows, outputs = version.rows_and_outputs(items)
+    assert [o.answer for o in outputs["entity"]] == [[], []]
+    assert np.ptp(version.judge.worth(rows)) < 0.2
+
+
+# --------------------------------------------------------------------------------------------------------------- worth
+def test_worth_is_what_is_open_about_likely_spans_whatever_the_length() -> None:
+    tags = Tags(1)
+    sure, open_ = np.log([0.998, 0.001, 0.001]), np.log([0.5, 0.4, 0.1])
+    assert worth(tags, np.array([sure] * 5)) == 0
+    assert worth(tags, np.array([open_] * 5)) > worth(tags, np.array([open_])) > 0
+    assert worth(tags, np.array([open_] + [sure] * 50)) == worth(tags, np.array([open_]))
+    assert worth(tags, np.zeros((0, 3))) == 0
+    assert worth(tags, np.array([np.log([0.05, 0.9, 0.05])] * 3)) < worth(tags, np.array([open_] * 3)) < 1
