@@ -1,7 +1,7 @@
 """Whether a suggestion is shown or the task is blank, and how often annotators kept what they were shown."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,11 @@ from backend.active.suggestion import threshold
 from backend.errors import UserError
 from backend.pipeline.parts import Parts
 from backend.problems.base import problem_for
-from backend.problems.schema import Item, Schema
+from backend.problems.schema import Control, Item, Schema
 from backend.registry import versions as records
 from backend.registry.database import now
 from backend.registry.records import Annotation, Project
-from backend.studio.codec import confidence, decode, read_item
+from backend.studio.codec import decode, pieces, read_item
 
 NEWEST = 500  # answers that the threshold is learned from
 _NEVER = (None, None)
@@ -22,14 +22,12 @@ FRESH_S = 10.0  # a web process looks at the answers again after this
 
 @dataclass(frozen=True)
 class Shown:
-    """An answer and the suggestion before it: ``name`` of the publication, its ``confidence``, whether it was ``kept``.
-
-    ``kept`` is None where the task was blank, ``confidence`` where the suggestion tells none.
-    """
+    """An answer and the suggestion before it: ``name`` of the publication, whether all of it was ``kept``, None where
+    the task was blank; and of each of its parts that tells one, the confidence and whether that was kept."""
 
     name: str
-    confidence: float | None
     kept: bool | None
+    parts: tuple[tuple[float, bool], ...] = ()
 
 
 def shown_to_annotators(
@@ -58,10 +56,19 @@ def _shown(schema: Schema, annotation: Annotation, item: Item | None) -> Shown |
     suggested = decode(schema, [{"result": result}], item) if there else None
     compared = [c for c in there if suggested and c.name in suggested and c.name in given]
     if not compared or suggested is None:
-        return Shown(name, None, None)
-    confidences = [x for c in compared if (x := confidence(c, result)) is not None]
+        return Shown(name, None)
     kept = all(problem_for(c).kept(suggested[c.name], given[c.name]) for c in compared)
-    return Shown(name, min(confidences, default=None), kept)
+    return Shown(name, kept, tuple(pair for c in compared for pair in _parts(schema, c, result, item, given[c.name])))
+
+
+def _parts(
+    schema: Schema, control: Control, result: Sequence[Mapping[str, Any]], item: Item | None, given: Any
+) -> Iterator[tuple[float, bool]]:
+    """The confidence of each part of a suggestion that tells one, and whether that part was kept."""
+    for sure, regions in pieces(control, result):
+        said = decode(schema, [{"result": regions}], item)
+        if sure is not None and said and control.name in said:
+            yield sure, problem_for(control).within(said[control.name], given)
 
 
 def show_above(parts: Parts, project: Project | None, *, fresh: bool = False) -> float:
@@ -93,11 +100,7 @@ def _threshold(parts: Parts, project: Project, answers: Sequence[Shown]) -> floa
     cold = {r.name for r in records.versions(parts.registry, project.key) if r.location is None}
     names = {a.name: a.version in cold for a in records.activations(parts.registry, project.key)}
     while_cold = active is None or names[active.name]
-    pairs = [
-        (s.confidence, s.kept)
-        for s in answers
-        if s.kept is not None and s.confidence is not None and names.get(s.name, False) == while_cold
-    ]
+    pairs = [pair for s in answers if names.get(s.name, False) == while_cold for pair in s.parts]
     return threshold([c for c, _ in pairs], [k for _, k in pairs], parts.settings.suggest_above)
 
 

@@ -121,6 +121,9 @@ class Problem(Protocol):
     def kept(self, shown: Any, given: Any) -> bool:
         """Whether an annotator left the suggestion as it was; both are targets of one person."""
 
+    def within(self, part: Any, given: Any) -> bool:
+        """Whether an annotator left a part of the suggestion as it was; both are targets of one person."""
+
     def quality(self, control: Control, output: Output, target: Any) -> float:
         """How right an answer is, in [0, 1]."""
 

@@ -35,6 +35,13 @@ class Common:
         """No label."""
         return frozenset()
 
+    def within(self, part: Any, given: Any) -> bool:
+        """As the whole: an answer of most kinds has no parts."""
+        return self.kept(part, given)
+
+    def kept(self, shown: Any, given: Any) -> bool:
+        raise NotImplementedError
+
     def target_json(self, target: Any) -> Any:
         return target
 

@@ -190,6 +190,9 @@ class Spans(Common):
     def kept(self, shown: Sequence[Span], given: Sequence[Span]) -> bool:
         return settled(shown) == settled(given)
 
+    def within(self, part: Sequence[Span], given: Sequence[Span]) -> bool:
+        return set(settled(part)) <= set(settled(given))
+
     def labels_in(self, target: Sequence[Span]) -> frozenset[int]:
         return frozenset(label for _, _, label, _ in target)
 

@@ -85,9 +85,15 @@ def _regions(control: Control, annotation: Mapping[str, Any]) -> list[Mapping[st
     return [r for r in regions if isinstance(r, Mapping) and r.get("from_name") == control.name]
 
 
-def confidence(control: Control, result: Sequence[Mapping[str, Any]]) -> float | None:
-    """The least ``score`` of a prediction's regions of one control, in [0, 1]; None where they have none."""
+def pieces(control: Control, result: Sequence[Mapping[str, Any]]) -> list[tuple[float | None, list[Mapping[str, Any]]]]:
+    """The regions of one control in a prediction, those together that are shown or left out together, with their
+    confidence: the least ``score`` in [0, 1], None where they have none."""
     regions = _regions(control, {"result": result})
+    together = [[r] for r in regions] if KINDS[control.kind].apart else [regions] if regions else []
+    return [(_confidence(some), some) for some in together]
+
+
+def _confidence(regions: Sequence[Mapping[str, Any]]) -> float | None:
     scores = [r["score"] for r in regions if isinstance(r.get("score"), int | float) and 0 <= r["score"] <= 1]
     return float(min(scores)) if scores else None
 
@@ -113,14 +119,20 @@ def encode_prediction(
 ) -> dict[str, Any]:
     """A prediction that Label Studio can store; ``result`` is empty where nothing can be said or there is no ``item``.
 
-    A control whose confidence does not exceed ``above``, in [0, 1], is left blank; with 0 none is.
+    What has a confidence that does not exceed ``above``, in [0, 1], is left out (:func:`pieces`); with 0 nothing is.
     ``score`` in [0, 1], low = label sooner; NaN counts as 1, the end of the queue, and values outside are clipped.
     """
     sound = 1.0 if math.isnan(score) else min(1.0, max(0.0, float(score)))
     result = encode_result(schema, outputs, item) if item is not None else []
-    blank = {c.name for c in schema.controls if above > 0 and (confidence(c, result) or 0.0) <= above}
+    shown = [
+        r
+        for c in schema.controls
+        for sure, part in pieces(c, result)
+        if above == 0 or (sure or 0) > above
+        for r in part
+    ]
     return {
-        "result": [r for r in result if r["from_name"] not in blank],
+        "result": shown,
         "score": sound,
         "model_version": str(model_version),
     }

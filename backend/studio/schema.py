@@ -33,7 +33,7 @@ class Kind:
     annotators' votes -> a target. ``encode``: what the model says of an item -> regions. ``objects``: the object tags
     it may be about. ``options``: the tag -> :attr:`Control.options`; ``empty`` among them, that an annotation which
     leaves the control empty answers so, is taken away where several controls ask. ``kind``: the tag -> the kind of
-    problem, where that depends on its attributes.
+    problem, where that depends on its attributes. ``apart``: each region is a suggestion of its own.
     """
 
     labels: Callable[[Element], tuple[tuple[str, ...], tuple[str, ...]]]
@@ -43,6 +43,7 @@ class Kind:
     objects: frozenset[str] = frozenset({"text", "hypertext", "paragraphs"})
     options: Callable[[Element], Mapping[str, Any]] = lambda _: {}
     kind: Callable[[Element], str] = lambda node: node.tag.lower()
+    apart: bool = False
 
 
 CHOICES = Kind(
@@ -70,6 +71,7 @@ SPANS = Kind(
     objects=frozenset({"text", "hypertext"}),
     options=spans.options,
     kind=lambda _: spans.KIND,
+    apart=True,
 )
 TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
     {

@@ -1,12 +1,17 @@
 """A suggestion is shown where it helps, and what annotators did with it is counted."""
 
+from pathlib import Path
+
 import pytest
 
 from backend.pipeline import mirror, publish, retrain
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.predict import predict
 from backend.pipeline.status import status
-from backend.pipeline.suggestions import report, show_above
+from backend.pipeline.suggestions import Shown, report, show_above, shown_to_annotators
+from backend.problems.schema import Output
+from backend.studio.codec import encode_prediction, read_item
+from backend.studio.schema import parse_schema
 from tests.fakes import KEY, LABELS, text_of
 
 
@@ -107,3 +112,15 @@ def test_the_counts_follow_every_change_although_answers_are_read_once(parts, st
     assert count() == (2, 1, 0)
     parts.registry.delete_annotations(KEY, [number])
     assert count() == (2, 0, 0)
+
+
+def test_of_spans_each_one_is_kept_or_changed(parts):
+    asked = parse_schema((Path(__file__).parents[1] / "configs" / "labels.xml").read_text())
+    data = {"text": "Ann met Bob in Rome"}
+    item = read_item(asked, data)
+    said = Output(answer=[(0, 3, 0, 1.0), (8, 11, 0, 1.0), (15, 19, 0, 1.0)], extra={"scores": [0.9, 0.8, 0.6]})
+    shown = encode_prediction(asked, {"entity": said}, item, 0.5, "v1", above=0.7)
+    assert [region["value"]["text"] for region in shown["result"]] == ["Ann", "Bob"]
+    given = [shown["result"][0], {**shown["result"][1], "value": {"start": 8, "end": 11, "labels": ["place"]}}]
+    annotation = mirror.annotation_of({"id": 1, "result": given, "prediction": shown}, 1)
+    assert shown_to_annotators(asked, [annotation], {1: data}) == [Shown("v1", False, ((0.9, True), (0.8, False)))]
