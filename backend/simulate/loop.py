@@ -23,7 +23,7 @@ from backend.problems.version import cold_version
 from backend.serving.features import FeatureStore
 from backend.simulate import measure
 from backend.simulate.learner import Learner, examples, learner_of
-from backend.simulate.plan import FULL, RANDOM, SEED_STEP, Data, Plan, strategy_of
+from backend.simulate.plan import BEFORE, FULL, RANDOM, SEED_STEP, Data, Plan, strategy_of
 
 Row = dict[str, Any]
 GAIN_AT = (50, 100, 128, 200)  # labels at which the next 100 are predicted, where these are rounds
@@ -147,6 +147,12 @@ def run_full(plan: Plan, data: Data, learner: Learner, path: Path) -> None:
     append_row(path, {"labels": len(data.pool), "picks": [], **quality, "seconds": {"learn": _clock() - start}})
 
 
+def run_before(data: Data, learner: Learner, path: Path) -> None:
+    """One round without a label."""
+    quality = measure.quality(data.schema, learner.outputs([e.item for e in data.test]), data.test)
+    append_row(path, {"labels": 0, "picks": [], **quality})
+
+
 def full_plan(plan: Plan, n: int) -> Plan:
     """The plan for the training on all ``n`` tasks: enough updates to see each one twice."""
     steps = max(plan.recipe.steps, -(-FULL_PASSES * n // plan.recipe.batch_size))
@@ -194,4 +200,7 @@ def execute(
         run_full(plan, data, learner_of(plan, data, base, store, seed, folder), path_of(out, strategy, seed))
         return
     learner = learner_of(plan, data, base, store, seed, folder)
+    if strategy == BEFORE:
+        run_before(data, learner, path_of(out, strategy, seed))
+        return
     Run(plan, data, learner, store.get(data.items), strategy, seed, path_of(out, strategy, seed)).go()

@@ -23,7 +23,8 @@ from backend.studio.codec import decode, read_item
 from backend.studio.schema import parse_schema
 
 Adapter = Literal["lora", "none"]
-DEFAULT, RANDOM, FULL = "default", "random", "full"  # FULL: one training on all data, the ceiling
+DEFAULT, RANDOM = "default", "random"
+FULL, BEFORE = "full", "before"  # one training on all data, the ceiling; and what there is without a label, the floor
 SEED_STEP = 10_000  # seeds of one run are so far from those of the next
 FIRST = 20  # labels before the first training
 

@@ -72,10 +72,11 @@ def headline(results: Results) -> str:
     """What was simulated, in one sentence."""
     plan, full = results["plan"], results["full"]
     learner = "LoRA adapter" if plan["adapter"] == "lora" else "frozen features and a linear head"
+    floor = f"; without a label {100 * results['before']['accuracy']:.1f} %" if results["before"] else ""
     ceiling = f"; with all {full['labels']} labels {100 * full['accuracy']:.1f} %" if full else ""
     return (
         f"{plan['data'].split(':')[0]}: {results['tasks']} tasks, {results['classes']} classes, "
-        f"{results['seeds']} seeds, {learner}, {plan['audit_share']:.0%} audit labels{ceiling}. "
+        f"{results['seeds']} seeds, {learner}, {plan['audit_share']:.0%} audit labels{floor}{ceiling}. "
         f"{results['metric'].capitalize()} on {results['test_items']} test items, %."
     )
 

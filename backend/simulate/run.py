@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from backend.serving.features import FeatureStore, FeatureStores
 from backend.simulate.loop import execute, path_of, read_rows
-from backend.simulate.plan import DEFAULT, FULL, RANDOM, Data, Plan, open_folder, strategy_of
+from backend.simulate.plan import BEFORE, DEFAULT, FULL, RANDOM, Data, Plan, open_folder, strategy_of
 
 POLL_S = 0.5
 Unit = tuple[str, int]
@@ -23,7 +23,8 @@ def simulate(plan: Plan, data: Data, strategies: Sequence[str], seeds: int, out:
     for name in names:
         strategy_of(name)
     open_folder(out, plan)
-    units: list[Unit] = [(name, seed) for seed in range(seeds) for name in names] + [(FULL, 0)]
+    runs: list[Unit] = [(name, seed) for seed in range(seeds) for name in names]
+    units = [(BEFORE, 0), *runs, (FULL, 0)]
     todo = [unit for unit in units if len(read_rows(path_of(out, *unit))) < _rounds(plan, unit)]
     if todo:
         _encode_base(plan, data, out)
@@ -40,7 +41,7 @@ def simulate(plan: Plan, data: Data, strategies: Sequence[str], seeds: int, out:
 
 
 def _rounds(plan: Plan, unit: Unit) -> int:
-    return 1 if unit[0] == FULL else len(plan.rounds)
+    return 1 if unit[0] in (BEFORE, FULL) else len(plan.rounds)
 
 
 def _encode_base(plan: Plan, data: Data, out: Path) -> None:

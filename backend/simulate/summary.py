@@ -8,18 +8,19 @@ from numpy.typing import NDArray
 
 from backend.simulate.loop import NEXT
 from backend.simulate.measure import metric
-from backend.simulate.plan import FULL, RANDOM, Data, Plan
+from backend.simulate.plan import BEFORE, FULL, RANDOM, Data, Plan
 
 Rows = Sequence[Mapping[str, Any]]
 TARGETS = (0.90, 0.95, 0.99)  # shares of the full-data accuracy
 LEVEL = 0.95
+ENDS = (BEFORE, FULL)
 MEASURES = ("accuracy", "macro_f1", "ece")
 
 
 def summarise(plan: Plan, data: Data, rows: Mapping[tuple[str, int], Rows]) -> dict[str, Any]:
     """The content of ``results.json``; ``rows`` by (strategy, seed), all with the plan's rounds."""
-    full = next((r[0] for (name, _), r in rows.items() if name == FULL and r), None)
-    names = list(dict.fromkeys(name for name, _ in rows if name != FULL))
+    before, full = (next((r[0] for (name, _), r in rows.items() if name == wanted and r), None) for wanted in ENDS)
+    names = list(dict.fromkeys(name for name, _ in rows if name not in ENDS))
     runs = {name: [r for (n, _), r in sorted(rows.items()) if n == name] for name in names}
     curves = {name: _curves(plan, found) for name, found in runs.items()}
     return {
@@ -29,6 +30,7 @@ def summarise(plan: Plan, data: Data, rows: Mapping[tuple[str, int], Rows]) -> d
         "classes": sum(len(control.labels) for control in data.schema.controls),
         "metric": metric(data.schema),
         "seeds": max(map(len, runs.values())),
+        "before": None if before is None else {k: before[k] for k in MEASURES if k in before},
         "full": None if full is None else {k: full[k] for k in ("labels", *MEASURES) if k in full},
         "strategies": {
             name: {

@@ -52,6 +52,8 @@ def test_results_name_every_strategy_and_each_seed(settings, files, tmp_path):
         assert 0 <= found["rest"]["40"] <= 1
         assert all(0 <= share <= 1 for share in found["audit_interval_holds"].values())
     assert results["full"]["labels"] == 80
+    assert 0 <= results["before"]["accuracy"] <= 1
+    assert "without a label" in (tmp_path / "out" / "table.md").read_text()
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
     for name in ("curves.png", "report.html", "table.md"):
         assert (tmp_path / "out" / name).stat().st_size > 100
@@ -91,7 +93,7 @@ def test_an_interrupted_simulation_ends_as_one_that_was_not(settings, files, tmp
     newest.write_text(newest.read_text() + '{"labels": 4')  # a line that a crash cut off
     parts = simulate(settings, files, tmp_path / "parts", adapter=adapter)
     assert without_seconds(parts) == without_seconds(whole)
-    assert len(written) == 2 * 2 * 3 + 1
+    assert len(written) == 2 * 2 * 3 + 2
 
 
 def without_seconds(results):
