@@ -14,7 +14,7 @@ from backend.problems.schema import Schema
 from backend.registry.database import now
 from backend.registry.records import Annotation, Event, Project
 from backend.studio.identity import project_id, project_key
-from backend.studio.schema import parse_schema
+from backend.studio.schema import read_config
 from backend.telemetry import logger
 
 log = logger("mirror")
@@ -67,9 +67,10 @@ def save_project(parts: Parts, project: Mapping[str, Any]) -> Project:
 
 
 def read_schema(label_config: str) -> tuple[Schema | None, str]:
-    """The schema, or None and the sentence that says why the config cannot be learned."""
+    """The schema, None where the config cannot be learned; and what cannot be learned of it, in sentences."""
     try:
-        return parse_schema(label_config), ""
+        found = read_config(label_config)
+        return found.schema, " ".join(found.left_out)
     except UnsupportedConfig as error:
         return None, error.sentence()
 

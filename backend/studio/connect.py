@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from backend.errors import StudioError, UserError
 from backend.studio.client import UNCERTAINTY, Json, Studio
 from backend.studio.identity import project_id as number_of
-from backend.studio.schema import parse_schema
+from backend.studio.schema import read_config
 from backend.studio.strategy import strategy_of
 from backend.studio.transport import Refused
 
@@ -64,7 +64,7 @@ def connect(
     if without_dot(url):
         raise UserError(f"Label Studio makes no webhook to {url}: the host name has no dot.", NO_DOT_HINT)
     project = studio.project(number)
-    parse_schema(str(project.get("label_config") or ""))
+    left_out = read_config(str(project.get("label_config") or "")).left_out
     done, made = _ensure_webhook(studio, number, url, webhook_secret)
     try:
         done += _ensure_backend(studio, project, url, _credentials(basic_user, basic_password), title)
@@ -73,7 +73,8 @@ def connect(
             studio.delete_webhook(made)
         raise
     done += _ensure_settings(studio, project)
-    return (done or ["Nothing was to be done: the project is connected."]) + _strategy(project, strategy)
+    said = [f"Not learned: {sentence}" for sentence in left_out] + _strategy(project, strategy)
+    return (done or ["Nothing was to be done: the project is connected."]) + said
 
 
 def _strategy(project: Json, setting: str) -> list[str]:

@@ -12,7 +12,7 @@ from backend.errors import UserError
 from backend.settings import Settings
 from backend.studio.client import UNCERTAINTY, Json, Studio
 from backend.studio.connect import GUARD_HINT, NO_DOT_HINT, SECRET_HEADER, WANTED, without_dot
-from backend.studio.schema import parse_schema
+from backend.studio.schema import read_config
 from backend.studio.strategy import strategy_of
 
 Level = Literal["ok", "warning", "error"]
@@ -80,7 +80,7 @@ def _label_studio(studio: Studio) -> list[Finding]:
 
 def _project(settings: Settings, studio: Studio, number: int) -> Iterator[Finding]:
     project = studio.project(number)
-    yield _config(project)
+    yield from _config(project)
     yield from _strategy(settings, project)
     backends = sorted(studio.backends(number), key=lambda b: int(b["id"]))
     yield from _backends(studio, number, backends)
@@ -90,13 +90,16 @@ def _project(settings: Settings, studio: Studio, number: int) -> Iterator[Findin
     yield from _queue(studio, project, backends)
 
 
-def _config(project: Json) -> Finding:
+def _config(project: Json) -> Iterator[Finding]:
     try:
-        schema = parse_schema(str(project.get("label_config") or ""))
+        found = read_config(str(project.get("label_config") or ""))
     except UserError as error:
-        return Finding("error", f"The label config cannot be learned: {error}", error.hint)
-    labels = sum(len(control.labels) for control in schema.controls)
-    return Finding("ok", f"Project {project['id']} {project['title']!r} has a supported label config, {labels} labels.")
+        yield Finding("error", f"The label config cannot be learned: {error}", error.hint)
+        return
+    labels = sum(len(control.labels) for control in found.schema.controls)
+    yield Finding("ok", f"Project {project['id']} {project['title']!r} has a supported label config, {labels} labels.")
+    for sentence in found.left_out:
+        yield Finding("warning", f"Not learned: {sentence}", "Nothing has to be done; the other controls are learned.")
 
 
 def _strategy(settings: Settings, project: Json) -> Iterator[Finding]:

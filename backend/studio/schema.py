@@ -90,16 +90,41 @@ _AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
 _SUPPORTED = 'Supported are the tags that the README lists, on a <Text value="$field"> or another text object.'
 
 
-@lru_cache(maxsize=64)
+@dataclass(frozen=True)
+class Config:
+    """What a label config asks that can be learned; ``left_out``: a sentence for each control that cannot."""
+
+    schema: Schema
+    left_out: tuple[str, ...] = ()
+
+
 def parse_schema(label_config: str) -> Schema:
     """What the config asks. Raises UnsupportedConfig, with a sentence that names the tag and what to do."""
+    return read_config(label_config).schema
+
+
+@lru_cache(maxsize=64)
+def read_config(label_config: str) -> Config:
+    """The config. A control that cannot be learned is left out as long as there is another one that can.
+
+    Raises UnsupportedConfig, with a sentence that names the tag and what to do.
+    """
     if len(label_config) > MAX_CONFIG_CHARS:
         raise TooLarge(f"The label config has {len(label_config)} characters; at most {MAX_CONFIG_CHARS} are read.")
-    controls, objects = _read(label_config)
-    if not controls:
+    nodes, objects = _read(label_config)
+    if not nodes:
         raise UnsupportedConfig("The label config has no control tag with a name and a toName.", _SUPPORTED)
-    found = tuple(_control(node, objects) for node in controls)
-    return Schema(found if len(found) == 1 else tuple(map(_among_others, found)))
+    found: list[Control] = []
+    refused: list[UnsupportedConfig] = []
+    for node in nodes:
+        try:
+            found.append(_control(node, objects))
+        except UnsupportedConfig as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    sentences = tuple(f"{error} What annotators answer there is left to them." for error in refused)
+    return Config(Schema(tuple(found if len(nodes) == 1 else map(_among_others, found))), sentences)
 
 
 def _among_others(control: Control) -> Control:

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.errors import UnsupportedConfig, UserError
-from backend.studio.schema import parse_schema
+from backend.studio.schema import parse_schema, read_config
 
 TEXT = '<Text name="text" value="$text"/>'
 
@@ -66,7 +66,7 @@ def test_several_questions_are_several_controls_and_read_all_their_fields() -> N
         (config(choices('<Choice value="a"/><Choice value=" "/>')), "no value"),
         (config(choices('<Choice value="a"/><Choice value="$b"/>')), "$b"),
         (config(choices() + choices()), "same name"),
-        (config(choices() + '<TextArea name="why" toName="text"/>'), "TextArea"),
+        (config(choices(more='choice="some"') + '<DateTime name="why" toName="text"/>'), 'choice="some"'),
         (config('<DateTime name="l" toName="text"/>'), "<DateTime>"),
         (config('<Taxonomy name="t" toName="text"/>'), "<Taxonomy>"),
         (config(choices(), '<Image name="text" value="$image"/>'), "<Image>"),
@@ -93,3 +93,17 @@ def test_any_config_is_a_schema_or_a_sentence(text: str, around: str) -> None:
     except UserError as error:
         said = str(error)
     assert said
+
+
+def test_a_control_that_cannot_be_learned_is_left_out_beside_one_that_can() -> None:
+    found = read_config(config('<DateTime name="when" toName="text"/>' + choices() + '<Brush name="b" toName="text"/>'))
+    assert [control.name for control in found.schema.controls] == ["topic"]
+    assert [sentence.split()[0] for sentence in found.left_out] == ["<DateTime>", "<Brush>"]
+    assert read_config(config(choices())).left_out == ()
+
+
+def test_beside_a_control_that_is_left_out_an_empty_answer_says_nothing() -> None:
+    several = choices(more='choice="multiple"')
+    assert parse_schema(config(several)).controls[0].options["empty"]
+    both = parse_schema(config(several + '<DateTime name="when" toName="text"/>'))
+    assert "empty" not in both.controls[0].options
