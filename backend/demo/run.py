@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.demo.annotators import Team
-from backend.demo.corpus import Corpus, Labelled, bbc_news, read_corpus, read_pair
+from backend.demo.corpus import Corpus, Labelled, bbc_news, check_learnable, read_corpus, read_pair
 from backend.demo.curve import Curve
 from backend.demo.feed import Status, StatusFeed, settled
 from backend.demo.measure import serve_problem, summary_ms
@@ -68,8 +68,8 @@ def _load(data: Path | None, test: Path | None, seed: int) -> tuple[Corpus, Sequ
         tasks, held_back = bbc_news(), read_corpus(test) if test is not None else Corpus("", ())
         own = Path(__file__).resolve().parents[2] / "label_config.xml"
         tasks = Corpus(own.read_text(), tasks.tasks) if own.exists() else tasks
-    if all(len(control.labels) == 1 for control in parse_schema(tasks.config).controls):
-        raise UserError("The data has a single label.", "There is something to learn with two labels or more.")
+    schema = parse_schema(tasks.config)
+    check_learnable(schema, tasks.examples(schema))
     return tasks.shuffled(seed), held_back.tasks
 
 

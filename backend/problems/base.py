@@ -11,6 +11,7 @@ from backend.active.metrics import Interval
 from backend.errors import UnsupportedConfig
 from backend.problems.choices import SingleChoice
 from backend.problems.multiple import MultipleChoice
+from backend.problems.question import Question
 from backend.problems.schema import Control, Example, Floats, Item, Output
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ PROBLEMS: dict[str, Problem] = {
     "choices": SingleChoice(),
     "choices-tree": SingleChoice(),
     "choices-multiple": MultipleChoice(),
+    "question": Question(),
 }
 
 

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from backend.active.audit import audit_rank, is_audit
 from backend.active.selection import parse
-from backend.demo.corpus import Corpus, read_pair
+from backend.demo.corpus import Corpus, check_learnable, read_pair
 from backend.errors import UserError
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
 from backend.problems.schema import Example, Item, Schema
 from backend.settings import Settings
-from backend.studio.codec import decode, read_item
 from backend.studio.schema import parse_schema
 
 Adapter = Literal["lora", "none"]
@@ -126,9 +125,8 @@ def read_data(data: Path, test: Path, most_labels: int, config: Path | None = No
     labels that only the test file has."""
     train, held_back = read_pair(data, test, config)
     schema = parse_schema(train.config)
-    if all(len(control.labels) == 1 for control in schema.controls):
-        raise UserError("The data has a single label.", "There is something to learn with two labels or more.")
     found = Data(schema, _examples(schema, data, train), _examples(schema, test, held_back))
+    check_learnable(schema, found.pool)
     if len(found.pool) < most_labels:
         raise UserError(f"The data has {len(found.pool)} tasks, fewer than the {most_labels} labels to be given.")
     return found
@@ -136,12 +134,7 @@ def read_data(data: Path, test: Path, most_labels: int, config: Path | None = No
 
 def _examples(schema: Schema, path: Path, corpus: Corpus) -> list[Example]:
     """The tasks whose result says something."""
-    found: list[Example] = []
-    for task in corpus.tasks:
-        item = read_item(schema, task.data)
-        targets = decode(schema, [{"result": task.result}], item)
-        if targets:
-            found.append(Example(len(found), item, targets))
+    found = corpus.examples(schema)
     if not found:
         raise UserError(f"{path} has no task with an answer to {', '.join(c.name for c in schema.controls)}.")
     return found

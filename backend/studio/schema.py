@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Item, Output, Schema
-from backend.studio import choices, multiple, objects, tree
+from backend.studio import choices, multiple, objects, question, tree
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -62,9 +62,20 @@ MULTIPLE = Kind(
     options=multiple.taxonomy_options,
     kind=lambda _: multiple.KIND,
 )
-TAGS: Mapping[str, Kind] = MappingProxyType({"choices": CHOICES, "taxonomy": MULTIPLE})  # by tag in lower case
+QUESTION = Kind(
+    question.read_labels,
+    question.decode,
+    question.combine,
+    question.encode,
+    objects=frozenset({"text"}),
+    options=question.options,
+    kind=lambda _: question.KIND,
+)
+TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
+    {"choices": CHOICES, "taxonomy": MULTIPLE, "labels": QUESTION, "textarea": QUESTION}
+)
 KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
-    {choices.KIND: CHOICES, tree.SINGLE: TREE, multiple.KIND: MULTIPLE}
+    {choices.KIND: CHOICES, tree.SINGLE: TREE, multiple.KIND: MULTIPLE, question.KIND: QUESTION}
 )
 
 _AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
