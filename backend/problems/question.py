@@ -157,7 +157,7 @@ class Question(Common):
         spans = [sum(int(w.inside.sum()) for w in lesson.windows) * longest for lesson in lessons if lesson.windows]
         none = np.mean([e.targets[name]["none"] for e in examples if name in e.targets and e.weight == 1])
         share = float(np.clip(none, 0.05, 0.95))
-        prior = np.log(max(1.0, float(np.mean(spans or [1.0])))) + np.log(share / (1 - share))
+        prior = np.log(max(1.0, float(np.mean(spans) if spans else 1))) + np.log(share / (1 - share))
         blank = LinearHead(
             np.zeros((ROWS, encoder.dim), np.float32),
             np.array([0.0, 0.0, float(prior)], np.float32),

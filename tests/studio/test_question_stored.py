@@ -6,7 +6,7 @@ import pytest
 
 from backend.problems.schema import Output
 from backend.studio.client import Studio
-from backend.studio.codec import decode, encode_prediction, read_item
+from backend.studio.codec import decode, encode_prediction
 from backend.studio.schema import parse_schema
 from tests.studio.test_question import NAMES, TEXT, config, control, item, place
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.studio
 def read_back(admin: Studio, project: int, name: str) -> dict[int, Any]:
     """Targets of the labelled tasks by id."""
     schema = parse_schema(config(name))
-    found = {t["id"]: decode(schema, t["annotations"], read_item(schema, t["data"])) for t in admin.labelled(project)}
+    found = {t["id"]: decode(schema, t["annotations"], item()) for t in admin.labelled(project)}
     return {task: None if decoded is None else decoded["answer"] for task, decoded in found.items()}
 
 
