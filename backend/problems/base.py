@@ -11,6 +11,7 @@ from backend.active.metrics import Interval
 from backend.errors import UnsupportedConfig
 from backend.problems.choices import SingleChoice
 from backend.problems.multiple import MultipleChoice
+from backend.problems.question import Question
 from backend.problems.schema import Control, Example, Floats, Item, Output
 from backend.problems.spans import Spans
 
@@ -162,6 +163,7 @@ PROBLEMS: dict[str, Problem] = {
     "choices-tree": SingleChoice(),
     "choices-multiple": MultipleChoice(),
     "labels": Spans(),
+    "question": Question(),
 }
 
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from backend.active.audit import audit_rank, is_audit
 from backend.active.selection import parse
-from backend.demo.corpus import Corpus, read_pair
-from backend.demo.gold import check_learnable, examples_of
+from backend.demo.corpus import Corpus, check_learnable, read_pair
 from backend.errors import UserError
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
@@ -135,7 +134,8 @@ def read_data(data: Path, test: Path, most_labels: int, config: Path | None = No
 
 
 def _examples(schema: Schema, path: Path, corpus: Corpus) -> list[Example]:
-    found = examples_of(schema, corpus)
+    """The tasks whose result says something."""
+    found = corpus.examples(schema)
     if not found:
         raise UserError(f"{path} has no task with an answer to {', '.join(c.name for c in schema.controls)}.")
     return found

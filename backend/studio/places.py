@@ -4,12 +4,13 @@ In a ``<Text>`` they are offsets. In ``<Paragraphs>`` they are an utterance's nu
 ``<HyperText>`` a text node and an offset in it.
 """
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from backend.problems.schema import Content
+from backend.problems.schema import Content, Control
 from backend.studio.hypertext import read_page
 
 Value = Mapping[str, Any]
@@ -28,15 +29,13 @@ def place_in(kind: str, content: Content, value: Value) -> tuple[int, int] | Non
     """The characters that a region of an object of this ``kind`` covers, without spaces around them; None where there
     are none.
 
-    Where the region's own ``text`` is not found at its offsets, which count otherwise in some browsers and tools, the
-    nearest place with this text is meant.
+    Where the region's own ``text`` is not at its offsets (these count otherwise in some browsers and tools, or the task
+    was changed since), the nearest place with this text is meant.
     """
     found = PLACES[kind].read(content, value)
     text, said = content.text, value.get("text")
-    if isinstance(said, str) and said.strip():
-        start = found[0] if found else _number(value.get("start")) or 0
-        if found is None or text[slice(*found)].strip() != said.strip():
-            found = _nearest(text, said.strip(), start) or found
+    if isinstance(said, str) and said.strip() and (found is None or _bare(text[slice(*found)]) != _bare(said)):
+        found = _nearest(text, said.strip(), found[0] if found else _number(value.get("start")) or 0)
     if found is None:
         return None
     start, end = found
@@ -45,6 +44,16 @@ def place_in(kind: str, content: Content, value: Value) -> tuple[int, int] | Non
     while start < end and text[end - 1].isspace():
         end -= 1
     return (start, end) if start < end else None
+
+
+def region_id(control: Control, place: Sequence[int]) -> str:
+    """Ten characters that name a region of one prediction."""
+    return hashlib.sha256(f"{control.name}{list(place)}".encode()).hexdigest()[:10]
+
+
+def _bare(text: str) -> str:
+    """The text without white space: line breaks come back in several forms, one of them a backslash and an n."""
+    return "".join(text.replace("\\n", "").split())
 
 
 def _nearest(text: str, wanted: str, start: int) -> tuple[int, int] | None:

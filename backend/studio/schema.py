@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Item, Output, Schema
-from backend.studio import choices, multiple, objects, spans, tree
+from backend.studio import choices, multiple, objects, question, spans, tree
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -73,17 +73,41 @@ SPANS = Kind(
     kind=lambda _: spans.KIND,
     apart=True,
 )
+QUESTION = Kind(
+    question.read_labels,
+    question.decode,
+    question.combine,
+    question.encode,
+    objects=frozenset({"text", "hypertext"}),
+    options=question.options,
+    kind=lambda _: question.KIND,
+)
+HYPERTEXT, PARAGRAPHS = frozenset({"hypertext"}), frozenset({"paragraphs"})
 TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
     {
         "choices": CHOICES,
         "taxonomy": MULTIPLE,
         "labels": SPANS,
-        "hypertextlabels": replace(SPANS, objects=frozenset({"hypertext"})),
-        "paragraphlabels": replace(SPANS, objects=frozenset({"paragraphs"})),
+        "hypertextlabels": replace(SPANS, objects=HYPERTEXT),
+        "paragraphlabels": replace(SPANS, objects=PARAGRAPHS),
+    }
+)
+ASKING: Mapping[str, Kind] = MappingProxyType(  # the same, of tags that ask a question
+    {
+        "labels": QUESTION,
+        "hypertextlabels": replace(QUESTION, objects=HYPERTEXT),
+        "paragraphlabels": replace(QUESTION, objects=PARAGRAPHS),
+        "textarea": replace(QUESTION, objects=frozenset({"text", "hypertext", "paragraphs"})),
     }
 )
 KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
-    {choices.KIND: CHOICES, tree.SINGLE: TREE, multiple.KIND: MULTIPLE, spans.KIND: SPANS}
+    {
+        choices.KIND: CHOICES,
+        tree.SINGLE: TREE,
+        multiple.KIND: MULTIPLE,
+        spans.KIND: SPANS,
+        question.KIND: QUESTION,
+    }
 )
 
 _AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
@@ -155,7 +179,7 @@ def _read(label_config: str) -> "tuple[list[Element], dict[str, ObjectTag]]":
 
 
 def _control(node: Element, found: "Mapping[str, ObjectTag]") -> Control:
-    kind = TAGS.get(node.tag.lower())
+    kind = (ASKING if question.asked(node) else TAGS).get(node.tag.lower())
     if kind is None:
         raise UnsupportedConfig(f"<{node.tag}> is not supported.", _SUPPORTED)
     to_name = node.get("toName", "")

@@ -3,7 +3,6 @@
 ``options["type"]`` is the region's type, which also names its list of labels.
 """
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from backend.errors import UnsupportedConfig
 from backend.problems.schema import Control, Item, Output
 from backend.studio.multiple import answers
-from backend.studio.places import PLACES, place_in
+from backend.studio.places import PLACES, place_in, region_id
 
 KIND = "labels"
 
@@ -96,8 +95,3 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
         for place, labels in sorted(places.items())
         if np.isfinite([score for _, score in labels]).all()
     ]
-
-
-def region_id(control: Control, place: Sequence[int]) -> str:
-    """Ten characters that name a region of one prediction."""
-    return hashlib.sha256(f"{control.name}{list(place)}".encode()).hexdigest()[:10]

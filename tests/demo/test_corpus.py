@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.demo.corpus import Corpus, Labelled, bbc_news, choices_config, labels_of, read_corpus, read_pair
+from backend.demo.corpus import (
+    Corpus,
+    Labelled,
+    bbc_news,
+    check_learnable,
+    choices_config,
+    labels_of,
+    read_corpus,
+    read_pair,
+)
 from backend.errors import UserError
 from backend.studio.codec import decode, read_item
 from backend.studio.schema import parse_schema
@@ -142,3 +151,43 @@ def test_a_span_that_is_none_is_named(tmp_path, spans, said):
     with pytest.raises(UserError, match="line 1") as caught:
         read_corpus(path)
     assert said in caught.value.sentence()
+
+
+def test_questions_are_answered_by_places_in_a_text(tmp_path):
+    context = "Café 😀 is in Paris, or in Lyon."
+    paris, lyon = ({"text": t, "start": context.index(t), "end": context.index(t) + len(t)} for t in ("Paris", "Lyon"))
+    row = {"id": "1", "title": "t", "question": "Where?", "context": context, "is_impossible": False}
+    rows = [
+        {**row, "answer": paris},
+        {**row, "answer": paris, "answers": [paris, lyon, paris]},
+        {**row, "answer": None, "answers": [], "is_impossible": True},
+    ]
+    corpus = read_corpus(write(tmp_path, *map(json.dumps, rows)))
+    schema = parse_schema(corpus.config)
+    assert [control.kind for control in schema.controls] == ["question"]
+    assert [e.targets["answer"] for e in corpus.examples(schema)] == [
+        {"spans": [[paris["start"], paris["end"], "Paris"]], "none": 0},
+        {"spans": [[a["start"], a["end"], a["text"]] for a in (paris, lyon)], "none": 0},
+        {"spans": [], "none": 1},
+    ]
+    assert corpus.tasks[2].data == {"question": "Where?", "context": context}
+    for bad in (
+        {"answer": {**paris, "start": 0}}, {"answer": "Paris"}, {"answer": {**paris, "end": 99}}, {"question": " "},
+        {"answer": paris, "answers": [{"text": "Paris"}]}, {"answer": paris, "answers": 3}, {"context": 3},
+        {"answer": {"text": " ", "start": 4, "end": 5}}, {"answer": {**paris, "start": 1.0}},
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="line 1"):
+            read_corpus(write(tmp_path, json.dumps({**rows[0], **bad})))
+
+
+def test_data_of_one_answer_is_refused_because_nothing_can_be_learned(tmp_path):
+    for row, other in (
+        ({"text": "a", "label": "x"}, {"text": "b", "label": "y"}),
+        ({"question": "?", "context": "a", "answer": None},
+         {"question": "?", "context": "a", "answer": {"text": "a", "start": 0, "end": 1}}),
+    ):  # fmt: skip
+        alike = read_corpus(write(tmp_path, json.dumps(row), json.dumps(row)))
+        schema = parse_schema(read_corpus(write(tmp_path, json.dumps(row), json.dumps(other))).config)
+        with pytest.raises(UserError, match="single answer"):
+            check_learnable(schema, alike.examples(schema))
+        check_learnable(schema, read_corpus(write(tmp_path, json.dumps(row), json.dumps(other))).examples(schema))

@@ -1,0 +1,90 @@
+"""The joint probability of answer spans: numbers of tokens in, spans out.
+
+A window of T tokens has logits (T, 3): of being an answer's first token, its last one, and, of the window's first
+token alone, of there being no answer. A span's logit is start + end, told relative to no answer in its window, so that
+spans of all windows of a text compete with each other and with one "no answer", whose logit is 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.active.calibration import softmax
+
+Numbers = NDArray[np.float64]
+
+IMPOSSIBLE = -1e9  # logit of what is no span
+LOOKED_AT = 512  # likeliest spans that have a probability; all others together have next to none
+
+
+def span_logits(logits: NDArray[np.floating], inside: NDArray[np.bool_], longest: int) -> Numbers:
+    """Logits (T, L) of the spans of one window: [t, n] is from token t to token t + n.
+
+    ``logits`` (T, 3), ``inside`` (T,): which tokens are of the text; ``longest``: L, tokens of a span at most.
+    """
+    values = np.asarray(logits, np.float64)
+    found = np.full((len(values), longest), IMPOSSIBLE)
+    for n in range(min(longest, len(values))):
+        last = len(values) - n
+        both = values[:last, 0] + values[n:, 1] - values[0, 2]
+        found[:last, n] = np.where(inside[:last] & inside[n:], both, IMPOSSIBLE)
+    return found
+
+
+@dataclass(frozen=True)
+class Spans:
+    """The likeliest spans of a text, at most ``LOOKED_AT``: first and last character (M, 2), end exclusive, all
+    distinct; ``logits`` (M,), highest first, relative to no answer."""
+
+    ends: NDArray[np.int64]
+    logits: Numbers
+
+    def probs(self, temperature: float, *, empty: bool) -> Numbers:
+        """Probabilities (M + 1,) of no answer and the spans; of no answer 0 unless that is possible (``empty``)."""
+        return np.asarray(softmax(self.with_null(empty=empty) / temperature))
+
+    def with_null(self, *, empty: bool) -> Numbers:
+        """Logits (M + 1,) of no answer and the spans."""
+        return np.concatenate([[0.0 if empty else IMPOSSIBLE], self.logits])
+
+
+def spans_of(windows: Sequence[tuple[NDArray[np.floating], NDArray[np.int64]]], longest: int) -> Spans:
+    """The spans of a text in windows: for each its logits (T, 3) and its tokens' characters (T, 2), -1 outside.
+
+    What two windows see of the same span adds up.
+    """
+    ends: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
+    logits: list[Numbers] = [np.zeros(0)]
+    for values, offsets in windows:
+        table = span_logits(values, offsets[:, 0] >= 0, longest)
+        first, more = np.nonzero(table > IMPOSSIBLE / 2)
+        ends.append(np.stack([offsets[first, 0], offsets[first + more, 1]], axis=1))
+        logits.append(table[first, more])
+    every, at = np.concatenate(ends), np.concatenate(logits)
+    best = np.argsort(-at, kind="stable")[: 2 * LOOKED_AT]
+    distinct, where = np.unique(every[best], axis=0, return_inverse=True)
+    total = np.full(len(distinct), -np.inf)
+    np.logaddexp.at(total, where.ravel(), at[best])
+    order = np.argsort(-total, kind="stable")[:LOOKED_AT]
+    return Spans(distinct[order], total[order])
+
+
+def token_spans(windows: Sequence[NDArray[np.int64]], start: int, end: int) -> list[tuple[int, int, int]]:
+    """Window, first and last token of the characters from ``start`` to ``end``, of each window that has all of them.
+
+    ``windows``: offsets (T, 2) of each, -1 outside the text. An end inside a token takes the whole token.
+    """
+    found = []
+    for number, offsets in enumerate(windows):
+        inside = np.flatnonzero(offsets[:, 0] >= 0)
+        touched = inside[(offsets[inside, 1] > start) & (offsets[inside, 0] < end)]
+        if not len(touched):
+            continue
+        first, last = int(touched[0]), int(touched[-1])
+        cut_left = number > 0 and first == inside[0] and offsets[first, 0] > start
+        cut_right = number < len(windows) - 1 and last == inside[-1] and offsets[last, 1] < end
+        if not cut_left and not cut_right:
+            found.append((number, first, last))
+    return found

@@ -1,0 +1,378 @@
+"""The answer to a question, marked in a text: ``<Labels question="$field">`` and the like.
+
+A target is ``{"spans": [[start, end, text], …], "none": share}``: the distinct spans that annotators marked, those of
+most annotators first, in Unicode code points of the text, end exclusive; and the share of the annotators who say that
+the text has no answer. An answer has the same form with one span, or none and a share of 1.
+
+Options of the control: ``empty``: that there is no answer is an answer.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.active import answers
+from backend.active.calibration import fit_temperature
+from backend.active.extractive import IMPOSSIBLE, LOOKED_AT, Spans, spans_of, token_spans
+from backend.active.head import LinearHead
+from backend.active.metrics import Interval, bootstrap_interval
+from backend.active.multilabel import binary_calibration_error
+from backend.problems.common import Common, two_classes
+from backend.problems.schema import Control, Example, Floats, Item, Output
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from backend.models.encoder import Encoder, Window
+    from backend.models.training import HeadTask
+
+Target = Mapping[str, Any]
+
+ROWS = 3  # of the head: a span's first token, its last one, no answer
+STRIDE = 48  # tokens that neighbouring windows share
+SHORTEST_LIMIT, LONGEST_LIMIT = 16, 100  # tokens of an answer, at most, are between these, whatever the examples have
+TRAINED_WINDOWS = 3  # of one example: long texts would take all of the time
+AT_ONCE = 64  # windows whose hidden states are in memory together
+TRAINED_PRIOR = 10.0  # nats of log(T)² that a trained adapter's temperature costs: few held-out answers are few
+SURELY_NOT = -1e4  # logit in the loss
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the head says of one text, before the temperature: the spans, and the text that they are in."""
+
+    text: str
+    spans: Spans | None
+
+
+class Question(Common):
+    """See :class:`backend.problems.base.Problem`."""
+
+    fast = False
+    metric = "f1"
+    measure = "least-confidence"
+
+    # ---------------------------------------------------------------------------------------------------- targets
+    def can_fit(self, control: Control, targets: Sequence[Target]) -> bool:
+        """One answer: without any it is not known what an answer looks like."""
+        return any(target["spans"] for target in targets)
+
+    # -------------------------------------------------------------------------------------------------- the model
+    def texts(self, control: Control, item: Item) -> tuple[str, ...]:
+        """The question, and the text that has the answer."""
+        return item.fields[control.more_fields[-1]].text, item.fields[control.text_field].text
+
+    def windows(self, control: Control, encoder: "Encoder", item: Item) -> "list[Window]":
+        """The text in pieces, the question before each."""
+        question, text = self.texts(control, item)
+        return encoder.tokens.windows(text, before=question, stride=STRIDE)
+
+    def width(self, control: Control, dim: int) -> int:
+        """2: what a label is worth, and the probability that there is no answer."""
+        return 2
+
+    def read(self, control: Control, head: LinearHead, encoder: "Encoder", items: Sequence[Item]) -> list[Read]:
+        """The spans of each item; None before anything is learned."""
+        texts = [self.texts(control, item)[1] for item in items]
+        if not head.weight.any():
+            return [Read(text, None) for text in texts]
+        windows = [self.windows(control, encoder, item) for item in items]
+        flat = [window for found in windows for window in found]
+        logits: list[Floats] = []
+        for start in range(0, len(flat), AT_ONCE):
+            states = encoder.hidden([window.ids for window in flat[start : start + AT_ONCE]])
+            logits += [head.logits(state) for state in states]
+        longest, said = int(head.extra["longest"][0]), iter(logits)
+        return [
+            Read(text, spans_of([(next(said), window.offsets) for window in found], longest))
+            for text, found in zip(texts, windows, strict=True)
+        ]
+
+    def columns(self, control: Control, head: LinearHead, reading: Sequence[Read]) -> Floats:
+        rows = [(o.worth, o.extra.get("no_answer", 0.0)) for o in self.outputs(control, head, reading)]
+        return np.array(rows, np.float32).reshape(len(reading), 2)
+
+    def outputs(self, control: Control, head: LinearHead, reading: Sequence[Read]) -> list[Output]:
+        """The likeliest span or no answer, with its probability among all of them."""
+        return [self._output(control, head, read) for read in reading]
+
+    def _output(self, control: Control, head: LinearHead, read: Read) -> Output:
+        if read.spans is None:
+            return Output(reason="no answer was marked yet")
+        empty = _may_be_empty(control)
+        probs = read.spans.probs(head.temperature, empty=empty)
+        best = int(np.argmax(probs))
+        if best == 0 and not empty:
+            return Output(reason="the text has no words")
+        spans = [] if best == 0 else [_trimmed(read.text, *map(int, read.spans.ends[best - 1]))]
+        confidence = min(1.0, float(probs[best]))
+        answer = {"spans": spans, "none": float(best == 0)}
+        extra = {"no_answer": float(probs[0])}
+        return Output(answer=answer, confidence=confidence, worth=1 - confidence, extra=extra)
+
+    def profile(self, control: Control, head: LinearHead, columns: Floats) -> Floats:
+        """Two numbers (N, 2) whose margin is 1 minus the probability of the likeliest answer."""
+        return two_classes(columns[:, 0])
+
+    # --------------------------------------------------------------------------------------------------- the head
+    def fit_head(self, control: Control, columns: Floats, targets: Sequence[Target], *, seed: int) -> LinearHead:
+        raise TypeError("the head reads tokens, which columns do not hold")
+
+    def fit_calibrated(
+        self,
+        control: Control,
+        train: tuple[Floats, Sequence[Target]],
+        held_out: tuple[Floats, Sequence[Target]],
+        *,
+        seed: int,
+    ) -> LinearHead:
+        raise TypeError("the head reads tokens, which columns do not hold")
+
+    def zero_shot_head(self, control: Control, dim: int, embed: Callable[[Sequence[str]], Floats]) -> LinearHead:
+        """A head that says nothing: what a label is called does not tell where the answers are."""
+        return LinearHead(np.zeros((ROWS, dim), np.float32), np.zeros(ROWS, np.float32))
+
+    def head_task(
+        self, control: Control, encoder: "Encoder", examples: Sequence[Example], *, smoothing: float, seed: int
+    ) -> "HeadTask":
+        """Minus the log probability of the answer among all spans of the windows and no answer: of any of several
+        acceptable spans (marginal likelihood, Clark and Gardner, Simple and Effective Multi-Paragraph Reading
+        Comprehension, 2018). Nothing is smoothed: of a text's thousand spans hardly any is nearly right.
+
+        The head starts at the examples' share without an answer, the same for all texts.
+        """
+        from backend.models.training import HeadTask
+
+        name, rng = control.name, np.random.default_rng(seed)
+        windows = [self.windows(control, encoder, e.item) if name in e.targets else [] for e in examples]
+        found = [_places(w, e.targets.get(name)) for w, e in zip(windows, examples, strict=True)]
+        longest = int(np.clip(max((last - first + 1 for p in found for _, first, last in p), default=0),
+                              SHORTEST_LIMIT, LONGEST_LIMIT))  # fmt: skip
+        lessons = [
+            _lesson(w, p, e.targets.get(name), longest, rng) for w, p, e in zip(windows, found, examples, strict=True)
+        ]
+        spans = [sum(int(w.inside.sum()) for w in lesson.windows) * longest for lesson in lessons if lesson.windows]
+        none = np.mean([e.targets[name]["none"] for e in examples if name in e.targets and e.weight == 1])
+        share = float(np.clip(none, 0.05, 0.95))
+        prior = np.log(max(1.0, float(np.mean(spans) if spans else 1))) + np.log(share / (1 - share))
+        blank = LinearHead(
+            np.zeros((ROWS, encoder.dim), np.float32),
+            np.array([0.0, 0.0, float(prior)], np.float32),
+            extra={"longest": np.array([longest], np.float32)},
+        )
+        return HeadTask(
+            start=blank,
+            sequences=[[window.ids for window in lesson.windows] for lesson in lessons],
+            loss=_loss(lessons, longest, empty=_may_be_empty(control)),
+            groups=np.full(len(examples), -1, np.int64),
+            tokens=True,
+        )
+
+    def calibrated(
+        self, control: Control, head: LinearHead, encoder: "Encoder", examples: Sequence[Example]
+    ) -> LinearHead:
+        """The head with the temperature that fits the held-out answers."""
+        reading = self.read(control, head, encoder, [e.item for e in examples])
+        logits = np.full((len(reading), LOOKED_AT + 1), IMPOSSIBLE)
+        wanted = np.zeros_like(logits)
+        for row, (read, example) in enumerate(zip(reading, examples, strict=True)):
+            if read.spans is None:
+                continue
+            target = example.targets[control.name]
+            own = read.spans.with_null(empty=_may_be_empty(control))
+            logits[row, : len(own)] = own
+            right = _right(read, target)
+            if right.any():
+                wanted[row, : len(own)] = right / right.sum()
+        taught = wanted.any(axis=1)
+        temperature = fit_temperature(logits[taught], wanted[taught], prior_weight=TRAINED_PRIOR)
+        return LinearHead(head.weight, head.bias, temperature, head.extra)
+
+    # ------------------------------------------------------------------------------------------------- judgements
+    def answer(self, output: Output) -> Target | None:
+        return None if output.answer is None else dict(output.answer)
+
+    def sure(self, target: Target) -> Output:
+        """The span of most annotators, or no answer where they are more."""
+        return Output(answer=_settled(target), confidence=1.0, worth=0.0)
+
+    def category(self, target: Target) -> Hashable:
+        """Where the answer is; nothing where there is none."""
+        return tuple(tuple(span[:2]) for span in _settled(target)["spans"])
+
+    def kept(self, shown: Target, given: Target) -> bool:
+        """Whether the span that was shown is among those given, or neither has one."""
+        places = [span[:2] for span in given["spans"]]
+        return all(span[:2] in places for span in shown["spans"]) and bool(shown["spans"]) == bool(places)
+
+    def labels_in(self, target: Target) -> frozenset[int]:
+        """The only label, where something is marked."""
+        return frozenset([0] if target["spans"] else [])
+
+    def quality(self, control: Control, output: Output, target: Target) -> float:
+        """The best F1 with an acceptable answer (see :mod:`backend.active.answers`); 0 without an answer."""
+        return _best(answers.f1, output, target)
+
+    def scores(self, control: Control, outputs: Sequence[Output], targets: Sequence[Target]) -> Mapping[str, float]:
+        """Mean F1, share of exact matches and share of tasks of which it is said rightly whether there is an answer;
+        mean F1 of the tasks that have an answer and the share told right of those that have none, where there are such;
+        error of calibration of the confidence (15 bins), and its negative log-likelihood in nats."""
+        f1, exact, told = self._rights(outputs, targets)
+        has = np.array([bool(_settled(target)["spans"]) for target in targets])
+        confidence = np.clip([o.confidence for o in outputs], 1e-7, 1 - 1e-7)
+        return {
+            "f1": float(f1.mean()),
+            "exact_match": float(exact.mean()),
+            "answerable": float(told.mean()),
+            **({"has_answer_f1": float(f1[has].mean())} if has.any() else {}),
+            **({"no_answer_accuracy": float(f1[~has].mean())} if not has.all() else {}),
+            "ece": binary_calibration_error(confidence, exact),
+            "nll": float(-np.log(np.where(exact == 1, confidence, 1 - confidence)).mean()),
+        }
+
+    def report(
+        self, control: Control, outputs: Sequence[Output], targets: Sequence[Target], *, seed: int
+    ) -> Mapping[str, Interval]:
+        """Exact matches, and whether there is an answer, with the intervals of a bootstrap."""
+        _, exact, told = self._rights(outputs, targets)
+
+        def interval(right: NDArray[np.float64]) -> Interval:
+            return bootstrap_interval(lambda at: float(right[at].mean()), len(right), seed=seed)
+
+        return {"exact_match": interval(exact), "answerable": interval(told)}
+
+    def _rights(self, outputs: Sequence[Output], targets: Sequence[Target]) -> tuple[NDArray[np.float64], ...]:
+        """F1, exact match, and whether it is told right that there is an answer, each (N,)."""
+        pairs = list(zip(outputs, targets, strict=True))
+        both = [[_best(measure, o, t) for o, t in pairs] for measure in (answers.f1, answers.exact, _both_or_neither)]
+        f1, exact, told = (np.array(values, np.float64) for values in both)
+        return f1, exact, told
+
+    def doubts(
+        self, control: Control, head: LinearHead, columns: Floats, *, labelled: Sequence[Any] = ()
+    ) -> list[Mapping[str, Any]]:
+        """``no_answer``: the probability that there is none."""
+        return [{"no_answer": round(float(p), 4)} for p in columns[:, 1]]
+
+
+# ------------------------------------------------------------------------------------------------------------ targets
+def _may_be_empty(control: Control) -> bool:
+    return bool(control.options.get("empty"))
+
+
+def _settled(target: Target) -> dict[str, Any]:
+    """The answer of most annotators: the first span, or none where more of them say so than not."""
+    none = target["none"] > 0.5 or not target["spans"]
+    return {"spans": [] if none else [list(target["spans"][0])], "none": float(none)}
+
+
+def _acceptable(target: Target) -> list[str]:
+    """The texts that are right: those marked, the empty one, or both where annotators are divided in halves."""
+    marked = [span[2] for span in target["spans"]] if target["none"] <= 0.5 else []
+    return [*marked, *([""] if target["none"] >= 0.5 else [])]
+
+
+def _best(measure: Callable[[str, str], float], output: Output, target: Target) -> float:
+    if output.answer is None:
+        return 0.0
+    said = output.answer["spans"][0][2] if output.answer["spans"] else ""
+    return max((float(measure(said, wanted)) for wanted in _acceptable(target)), default=0.0)
+
+
+def _both_or_neither(said: str, wanted: str) -> bool:
+    return bool(said) == bool(wanted)
+
+
+def _trimmed(text: str, start: int, end: int) -> list[Any]:
+    """The span without white space at its ends, which some tokenizers count to the words."""
+    marked = text[start:end]
+    start += len(marked) - len(marked.lstrip())
+    return [start, max(start, start + len(marked.strip())), marked.strip()]
+
+
+def _right(read: Read, target: Target) -> NDArray[np.float64]:
+    """What no answer and each span (M + 1,) have of being right."""
+    spans = read.spans.ends.tolist() if read.spans is not None else []
+    places = [_trimmed(read.text, *span[:2])[:2] for span in target["spans"]]
+    found = [float(_trimmed(read.text, *ends)[:2] in places) for ends in spans]
+    share = np.array(found) / max(1.0, sum(found)) * (1 - target["none"])
+    return np.concatenate([[target["none"]], share])
+
+
+# ----------------------------------------------------------------------------------------------------------- training
+@dataclass(frozen=True)
+class _Lesson:
+    """What one example teaches: windows; ``places``: the acceptable spans as (window, first token, tokens more);
+    ``none``: the share of no answer."""
+
+    windows: "list[Window]"
+    places: list[tuple[int, int, int]]
+    none: float
+
+
+def _places(windows: "Sequence[Window]", target: Target | None) -> list[tuple[int, int, int]]:
+    """Window, first and last token of each acceptable span wherever it is whole."""
+    offsets = [window.offsets for window in windows]
+    spans = target["spans"] if target is not None else []
+    return [place for start, end, _ in spans for place in token_spans(offsets, start, end)]
+
+
+def _lesson(
+    windows: "list[Window]",
+    places: Sequence[tuple[int, int, int]],
+    target: Target | None,
+    longest: int,
+    rng: np.random.Generator,
+) -> _Lesson:
+    """Some of the windows: all that have an answer before others, ``TRAINED_WINDOWS`` at most. None where what is
+    marked is no span of tokens, or too long a one."""
+    fitting = [place for place in places if place[2] - place[1] < longest]
+    if target is None or (not fitting and target["none"] < 1):
+        return _Lesson([], [], 0.0)
+    having = list(dict.fromkeys(number for number, _, _ in fitting))
+    others = [int(n) for n in rng.permutation(len(windows)) if n not in having]
+    chosen = sorted([*having, *others][:TRAINED_WINDOWS])
+    kept = [(chosen.index(n), first, last - first) for n, first, last in fitting if n in chosen]
+    return _Lesson([windows[n] for n in chosen], kept, float(target["none"]))
+
+
+def _loss(lessons: Sequence[_Lesson], longest: int, *, empty: bool) -> "Callable[[Tensor, NDArray[np.int64]], Tensor]":
+    """Logits (S, T, 3) of the windows of a batch's examples, and their numbers (B,), to losses (B,)."""
+    import torch
+
+    def loss(logits: "Tensor", batch: NDArray[np.int64]) -> "Tensor":
+        own = [lessons[at] for at in batch]
+        spans = _span_logits(logits, [window for lesson in own for window in lesson.windows], longest)  # (S, T, L)
+        null = spans.new_tensor([0.0 if empty else SURELY_NOT])
+        losses, first = [], 0
+        for lesson in own:
+            part = spans[first : first + len(lesson.windows)]
+            first += len(lesson.windows)
+            whole = torch.logsumexp(torch.cat([null, part.flatten()]), dim=0)
+            value = lesson.none * (whole - null[0])
+            if lesson.places:
+                right = torch.stack([part[place] for place in lesson.places])
+                value = value + (1 - lesson.none) * (whole - torch.logsumexp(right, dim=0))
+            losses.append(value)
+        return torch.stack(losses)
+
+    return loss
+
+
+def _span_logits(logits: "Tensor", windows: "Sequence[Window]", longest: int) -> "Tensor":
+    """As :func:`backend.active.extractive.span_logits`, of windows padded to one length: (S, T, 3) to (S, T, L)."""
+    import torch
+
+    inside = torch.zeros(logits.shape[:2], dtype=torch.bool)
+    for row, window in enumerate(windows):
+        inside[row, : len(window.ids)] = torch.from_numpy(window.inside)
+    inside = inside.to(logits.device)
+    values = logits.float()
+    padding = (0, longest - 1)
+    last = torch.nn.functional.pad(values[..., 1], padding).unfold(1, longest, 1)  # (S, T, L)
+    ended = torch.nn.functional.pad(inside, padding).unfold(1, longest, 1)
+    both = values[..., 0, None] + last - values[:, 0, 2, None, None]
+    return both.masked_fill(~(inside[..., None] & ended), SURELY_NOT)

@@ -1,0 +1,58 @@
+"""Spans of all windows of a text compete with each other and with no answer."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.active.extractive import IMPOSSIBLE, span_logits, spans_of, token_spans
+
+
+def offsets(*pairs: tuple[int, int]) -> np.ndarray:
+    return np.array(pairs, np.int64)
+
+
+OUT = (-1, -1)
+
+
+def test_a_span_is_its_first_and_last_token_against_no_answer_of_its_window() -> None:
+    logits = np.array([[9, 9, 2], [1, 10, 7], [3, 20, 7]], np.float32)
+    table = span_logits(logits, np.array([False, True, True]), 2)
+    assert table.tolist() == [[IMPOSSIBLE] * 2, [9, 19], [21, IMPOSSIBLE]]
+
+
+def test_the_same_words_in_two_windows_are_one_answer() -> None:
+    one = np.array([[0, 0, 0], [0, 0, 0], [2, 2, 0]], np.float32)
+    two = np.array([[0, 0, 1], [2, 2, 0]], np.float32)
+    spans = spans_of([(one, offsets(OUT, (0, 3), (4, 7))), (two, offsets(OUT, (4, 7)))], 1)
+    assert spans.ends.tolist() == [[4, 7], [0, 3]]
+    assert spans.logits == pytest.approx([np.logaddexp(4, 3), 0])
+    probs = spans.probs(1.0, empty=True)
+    assert probs == pytest.approx(np.exp([0, spans.logits[0], 0]) / (2 + np.exp(4) + np.exp(3)))
+    assert spans.probs(1.0, empty=False)[0] == 0
+    assert spans.probs(1.0, empty=False).sum() == pytest.approx(1)
+
+
+def test_without_words_only_no_answer_is_left() -> None:
+    nothing = spans_of([(np.ones((2, 3), np.float32), offsets(OUT, OUT))], 5)
+    assert nothing.probs(1.0, empty=True).tolist() == [1]
+
+
+@given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 99))
+def test_no_span_is_longer_than_the_limit_or_outside(longest: int, tokens: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    places = offsets(OUT, *((2 * n, 2 * n + 1) for n in range(tokens)), OUT)
+    spans = spans_of([(rng.normal(size=(tokens + 2, 3)), places)], longest)
+    assert len(spans.ends) == sum(max(0, tokens - n) for n in range(longest))
+    lengths = (spans.ends[:, 1] - spans.ends[:, 0] + 1) // 2
+    assert ((lengths >= 1) & (lengths <= longest)).all()
+    assert (np.diff(spans.logits) <= 0).all()
+
+
+def test_a_window_that_has_only_a_part_of_the_answer_is_none_that_has_it() -> None:
+    one, two = offsets(OUT, (0, 3), (4, 7)), offsets(OUT, (4, 7), (8, 11))
+    assert token_spans([one, two], 4, 7) == [(0, 2, 2), (1, 1, 1)]
+    assert token_spans([one, two], 5, 10) == [(1, 1, 2)]
+    assert token_spans([one, two], 0, 9) == []
+    assert token_spans([one, two], 3, 4) == []
+    assert token_spans([offsets(OUT, (2, 5))], 0, 9) == [(0, 1, 1)]  # white space around it is no token
