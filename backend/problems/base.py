@@ -11,6 +11,8 @@ from backend.active.metrics import Interval
 from backend.errors import UnsupportedConfig
 from backend.problems.choices import SingleChoice
 from backend.problems.multiple import MultipleChoice
+from backend.problems.number import Number
+from backend.problems.rating import Rating
 from backend.problems.schema import Control, Example, Floats, Item, Output
 
 if TYPE_CHECKING:
@@ -157,6 +159,8 @@ PROBLEMS: dict[str, Problem] = {
     "choices": SingleChoice(),
     "choices-tree": SingleChoice(),
     "choices-multiple": MultipleChoice(),
+    "rating": Rating(),
+    "number": Number(),
 }
 
 

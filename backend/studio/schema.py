@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Item, Output, Schema
-from backend.studio import choices, multiple, objects, tree
+from backend.studio import choices, multiple, number, objects, rating, tree
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -62,9 +62,13 @@ MULTIPLE = Kind(
     options=multiple.taxonomy_options,
     kind=lambda _: multiple.KIND,
 )
-TAGS: Mapping[str, Kind] = MappingProxyType({"choices": CHOICES, "taxonomy": MULTIPLE})  # by tag in lower case
+RATING = Kind(rating.read_labels, rating.decode, rating.combine, rating.encode)
+NUMBER = Kind(number.no_labels, number.decode, number.combine, number.encode, options=number.options)
+TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
+    {"choices": CHOICES, "taxonomy": MULTIPLE, "rating": RATING, "number": NUMBER}
+)
 KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
-    {choices.KIND: CHOICES, tree.SINGLE: TREE, multiple.KIND: MULTIPLE}
+    {choices.KIND: CHOICES, tree.SINGLE: TREE, multiple.KIND: MULTIPLE, rating.KIND: RATING, number.KIND: NUMBER}
 )
 
 _AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
