@@ -49,6 +49,13 @@ class Labelled:
         """A text and what the control of that name says of it, whose results have its name as type and key."""
         return cls({"text": text}, [{"from_name": name, "to_name": "text", "type": name, "value": {name: value}}])
 
+    @classmethod
+    def pair(cls, left: str, right: str, preferred: str) -> "Labelled":
+        """Two texts and which of them is preferred in the config of :data:`PAIRWISE_CONFIG`; left empty for ``tie``."""
+        value = {"selected": preferred}
+        region = {"from_name": "preferred", "to_name": "left", "type": "pairwise", "value": value}
+        return cls({"left": left, "right": right}, [region] if preferred != "tie" else [])
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -251,6 +258,21 @@ def number_config(rows: Sequence[Row]) -> str:
     return _asking(f'<Number name="number" toName="text" {ends}/>')
 
 
+def check_pair(row: Row) -> None:
+    """Raises ValueError where ``left`` or ``right`` is no text, or ``preferred`` neither of them nor ``tie``."""
+    check_texts("left", "right")(row)
+    if row["preferred"] not in ("left", "right", "tie"):
+        raise ValueError("`preferred` must be left, right or tie")
+
+
+PAIRWISE_CONFIG = """<View>
+  <Pairwise name="preferred" toName="left,right"/>
+  <Text name="left" value="$left"/>
+  <Text name="right" value="$right"/>
+</View>
+"""
+
+
 def _asking(control: str) -> str:
     return f'<View>\n  <Text name="text" value="$text"/>\n  {control}\n</View>\n'
 
@@ -279,5 +301,11 @@ FORMATS: list[Format] = [
         check_number,
         lambda row: Labelled.value(row["text"], "number", row["number"]),
         number_config,
+    ),
+    Format(
+        frozenset({"left", "right", "preferred"}),
+        check_pair,
+        lambda row: Labelled.pair(row["left"], row["right"], row["preferred"]),
+        lambda rows: PAIRWISE_CONFIG,
     ),
 ]

@@ -12,6 +12,7 @@ from backend.errors import UnsupportedConfig
 from backend.problems.choices import SingleChoice
 from backend.problems.multiple import MultipleChoice
 from backend.problems.number import Number
+from backend.problems.pairwise import Pairwise
 from backend.problems.rating import Rating
 from backend.problems.schema import Control, Example, Floats, Item, Output
 
@@ -161,6 +162,7 @@ PROBLEMS: dict[str, Problem] = {
     "choices-multiple": MultipleChoice(),
     "rating": Rating(),
     "number": Number(),
+    "pairwise": Pairwise(),
 }
 
 

@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Item, Output, Schema
-from backend.studio import choices, multiple, number, objects, rating, tree
+from backend.studio import choices, multiple, number, objects, pairwise, rating, tree
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -64,11 +64,19 @@ MULTIPLE = Kind(
 )
 RATING = Kind(rating.read_labels, rating.decode, rating.combine, rating.encode)
 NUMBER = Kind(number.no_labels, number.decode, number.combine, number.encode, options=number.options)
+PAIRWISE = Kind(pairwise.read_labels, pairwise.decode, pairwise.combine, pairwise.encode, options=pairwise.options)
 TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
-    {"choices": CHOICES, "taxonomy": MULTIPLE, "rating": RATING, "number": NUMBER}
+    {"choices": CHOICES, "taxonomy": MULTIPLE, "rating": RATING, "number": NUMBER, "pairwise": PAIRWISE}
 )
 KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
-    {choices.KIND: CHOICES, tree.SINGLE: TREE, multiple.KIND: MULTIPLE, rating.KIND: RATING, number.KIND: NUMBER}
+    {
+        choices.KIND: CHOICES,
+        tree.SINGLE: TREE,
+        multiple.KIND: MULTIPLE,
+        rating.KIND: RATING,
+        number.KIND: NUMBER,
+        pairwise.KIND: PAIRWISE,
+    }
 )
 
 _AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
@@ -125,6 +133,11 @@ def _control(node: Element, found: "Mapping[str, ObjectTag]") -> Control:
     tags = {(found[name].tag or "").lower() for name in names}
     if not tags <= kind.objects:
         raise UnsupportedConfig(f"<{node.tag}> on <{found[names[0]].tag}> is not supported.", _SUPPORTED)
+    if len(tags) > 1:
+        raise UnsupportedConfig(
+            f'<{node.tag} toName="{to_name}"> is about object tags of different kinds, which is not supported.',
+            "Show both in tags of one kind.",
+        )
     labels, descriptions = kind.labels(node)
     if len(labels) > MAX_LABELS:
         raise UnsupportedConfig(f"<{node.tag}> has {len(labels)} labels; at most {MAX_LABELS} are supported.")

@@ -141,3 +141,14 @@ def test_numbers_are_asked_for_between_the_least_and_the_largest(tmp_path):
             read_corpus(write(tmp_path, json.dumps({"text": "a", "number": bad})))
     with pytest.raises(UserError, match="line 1"):
         read_corpus(write(tmp_path, '{"text": "a", "number": Infinity}'))
+
+
+def test_pairs_have_a_side_that_is_preferred_or_none(tmp_path):
+    rows = [{"left": "a", "right": "b", "preferred": side} for side in ("left", "right", "tie")]
+    corpus = read_corpus(write(tmp_path, *map(json.dumps, rows)))
+    schema = parse_schema(corpus.config)
+    found = [decode(schema, [{"result": t.result}])["preferred"].tolist() for t in corpus.tasks]
+    assert found == [[1, 0], [0, 1], [0.5, 0.5]]
+    for bad in ({"preferred": "both"}, {"preferred": None}, {"preferred": ["left"]}, {"left": " "}):
+        with pytest.raises(UserError, match="line 1"):
+            read_corpus(write(tmp_path, json.dumps({**rows[0], **bad})))
