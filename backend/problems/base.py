@@ -11,7 +11,10 @@ from backend.active.metrics import Interval
 from backend.errors import UnsupportedConfig
 from backend.problems.choices import SingleChoice
 from backend.problems.multiple import MultipleChoice
+from backend.problems.number import Number
+from backend.problems.pairwise import Pairwise
 from backend.problems.question import Question
+from backend.problems.rating import Rating
 from backend.problems.schema import Control, Example, Floats, Item, Output
 from backend.problems.spans import Spans
 
@@ -164,6 +167,9 @@ PROBLEMS: dict[str, Problem] = {
     "choices-multiple": MultipleChoice(),
     "labels": Spans(),
     "question": Question(),
+    "rating": Rating(),
+    "number": Number(),
+    "pairwise": Pairwise(),
 }
 
 

@@ -10,6 +10,8 @@ from backend.active.head import LinearHead
 from backend.active.metrics import Interval, bootstrap_interval
 from backend.problems.schema import Control, Floats, Output
 
+NOTHING_LEARNED = "there is no label yet to learn from"  # what a head says that cannot know better
+
 
 class Common:
     """Half of :class:`backend.problems.base.Problem`, to be overridden where a kind differs."""

@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Item, Output, Schema
-from backend.studio import choices, multiple, objects, question, spans, tree
+from backend.studio import choices, multiple, number, objects, pairwise, question, rating, spans, tree
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -82,6 +82,9 @@ QUESTION = Kind(
     options=question.options,
     kind=lambda _: question.KIND,
 )
+RATING = Kind(rating.read_labels, rating.decode, rating.combine, rating.encode)
+NUMBER = Kind(number.no_labels, number.decode, number.combine, number.encode, options=number.options)
+PAIRWISE = Kind(pairwise.read_labels, pairwise.decode, pairwise.combine, pairwise.encode, options=pairwise.options)
 HYPERTEXT, PARAGRAPHS = frozenset({"hypertext"}), frozenset({"paragraphs"})
 TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
     {
@@ -90,6 +93,9 @@ TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
         "labels": SPANS,
         "hypertextlabels": replace(SPANS, objects=HYPERTEXT),
         "paragraphlabels": replace(SPANS, objects=PARAGRAPHS),
+        "rating": RATING,
+        "number": NUMBER,
+        "pairwise": PAIRWISE,
     }
 )
 ASKING: Mapping[str, Kind] = MappingProxyType(  # the same, of tags that ask a question
@@ -107,6 +113,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
         multiple.KIND: MULTIPLE,
         spans.KIND: SPANS,
         question.KIND: QUESTION,
+        rating.KIND: RATING,
+        number.KIND: NUMBER,
+        pairwise.KIND: PAIRWISE,
     }
 )
 
@@ -189,6 +198,11 @@ def _control(node: Element, found: "Mapping[str, ObjectTag]") -> Control:
     tags = {(found[name].tag or "").lower() for name in names}
     if not tags <= kind.objects:
         raise UnsupportedConfig(f"<{node.tag}> on <{found[names[0]].tag}> is not supported.", _SUPPORTED)
+    if len(tags) > 1:
+        raise UnsupportedConfig(
+            f'<{node.tag} toName="{to_name}"> is about object tags of different kinds, which is not supported.',
+            "Show both in tags of one kind.",
+        )
     labels, descriptions = kind.labels(node)
     if len(labels) > MAX_LABELS:
         raise UnsupportedConfig(f"<{node.tag}> has {len(labels)} labels; at most {MAX_LABELS} are supported.")

@@ -191,3 +191,42 @@ def test_data_of_one_answer_is_refused_because_nothing_can_be_learned(tmp_path):
         with pytest.raises(UserError, match="single answer"):
             check_learnable(schema, alike.examples(schema))
         check_learnable(schema, read_corpus(write(tmp_path, json.dumps(row), json.dumps(other))).examples(schema))
+
+
+def test_stars_are_a_rating_with_five_of_them_or_more(tmp_path):
+    rows = [{"text": "a", "rating": 2}, {"text": "b", "rating": 5}]
+    corpus = read_corpus(write(tmp_path, *map(json.dumps, rows)))
+    schema = parse_schema(corpus.config)
+    found = [decode(schema, [{"result": t.result}])["rating"].argmax() + 1 for t in corpus.tasks]
+    assert found == [2, 5]
+    rows.append({"text": "c", "rating": 10})
+    more = parse_schema(read_corpus(write(tmp_path, *map(json.dumps, rows))).config)
+    assert (len(schema.controls[0].labels), len(more.controls[0].labels)) == (5, 10)
+    for bad in (0, 101, 2.5, True, "3", None):
+        with pytest.raises(UserError, match="line 1"):
+            read_corpus(write(tmp_path, json.dumps({"text": "a", "rating": bad})))
+
+
+def test_numbers_are_asked_for_between_the_least_and_the_largest(tmp_path):
+    rows = [{"text": "a", "number": 2.5}, {"text": "b", "number": -4}]
+    corpus = read_corpus(write(tmp_path, *map(json.dumps, rows)))
+    schema = parse_schema(corpus.config)
+    assert [decode(schema, [{"result": t.result}])["number"] for t in corpus.tasks] == [2.5, -4]
+    assert schema.controls[0].options == {"min": -4, "max": 2.5}
+    assert parse_schema(read_corpus(write(tmp_path, json.dumps(rows[0]))).config).controls[0].options == {}
+    for bad in ("3", True, None):
+        with pytest.raises(UserError, match="line 1"):
+            read_corpus(write(tmp_path, json.dumps({"text": "a", "number": bad})))
+    with pytest.raises(UserError, match="line 1"):
+        read_corpus(write(tmp_path, '{"text": "a", "number": Infinity}'))
+
+
+def test_pairs_have_a_side_that_is_preferred_or_none(tmp_path):
+    rows = [{"left": "a", "right": "b", "preferred": side} for side in ("left", "right", "tie")]
+    corpus = read_corpus(write(tmp_path, *map(json.dumps, rows)))
+    schema = parse_schema(corpus.config)
+    found = [decode(schema, [{"result": t.result}])["preferred"].tolist() for t in corpus.tasks]
+    assert found == [[1, 0], [0, 1], [0.5, 0.5]]
+    for bad in ({"preferred": "both"}, {"preferred": None}, {"preferred": ["left"]}, {"left": " "}):
+        with pytest.raises(UserError, match="line 1"):
+            read_corpus(write(tmp_path, json.dumps({**rows[0], **bad})))
