@@ -14,7 +14,7 @@ from label_studio_ml.model import LabelStudioMLBase
 from backend.pipeline.parts import Parts, build_parts
 from backend.pipeline.predict import predict
 from backend.settings import load_settings
-from backend.web.messages import Webhook
+from backend.web.messages import Webhook, regions_of
 from backend.web.protocol import accept_event, find_project, schema_of
 
 
@@ -38,7 +38,8 @@ class ActiveLearning(LabelStudioMLBase):  # type: ignore[misc]  # the package ha
         number = tasks[0].get("project") if tasks else None
         project = find_project(parts(), number)
         config = self.label_config or (project.label_config if project else "")
-        return predict(parts(), project, schema_of(config), [(t.get("id"), t.get("data") or {}) for t in tasks])
+        asked = [(t.get("id"), t.get("data") or {}) for t in tasks]
+        return predict(parts(), project, schema_of(config), asked, context=regions_of(context))
 
     def fit(self, *args: Any, **options: Any) -> dict[str, Any]:
         """Store an event; training happens in the worker. 1.0.9 names ``event`` and ``data``, 2.x passes them."""

@@ -11,7 +11,7 @@ from backend.problems.schema import Item, Output, Schema
 from backend.problems.version import Version
 from backend.registry import versions as records
 from backend.registry.records import Activation, Project
-from backend.studio.codec import encode_prediction, read_item
+from backend.studio.codec import decode, encode_prediction, read_item
 from backend.telemetry import logger
 
 log = logger("predict")
@@ -27,6 +27,7 @@ def predict(
     tasks: Sequence[tuple[int | None, Mapping[str, Any]]],
     *,
     above: float | None = None,
+    context: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """Label Studio predictions of tasks given as (task id, data).
 
@@ -34,12 +35,17 @@ def predict(
     own, so that Label Studio asks again as soon as there is a version. A task of the published window keeps its
     published score, whatever the model says now: the queue's order is not changed by looking at a task.
     A suggestion whose confidence does not exceed ``above`` is left blank; by default the project's threshold decides.
+    ``context``: the regions that an annotator who is working on the only task has made so far; where they change what
+    is said of a control, that alone is answered, and all of it: the annotator asked.
     """
     above = show_above(parts, project) if above is None else above
     active = _active(parts, project, schema)
     name = active.name if active else PREVIEW
     places = _places(parts, project, active, [task_id for task_id, _ in tasks])
     items, reasons = _items(parts, schema, tasks)
+    guided = _guided(parts, project, schema, active, items, context) if len(tasks) == 1 else {}
+    if guided:
+        return [encode_prediction(schema, guided, items[0], served_score(0.0), name)]
     said = _said(parts, project, schema, active, items)
     found = []
     for at, (task_id, _) in enumerate(tasks):
@@ -109,6 +115,23 @@ def _said(
         for i, at in enumerate(part):
             found[at] = ({name: outputs[i] for name, outputs in by_control.items()}, float(worth[i]))
     return found
+
+
+def _guided(
+    parts: Parts,
+    project: Project | None,
+    schema: Schema,
+    active: Activation | None,
+    items: Mapping[int, Item],
+    context: Sequence[Mapping[str, Any]],
+) -> dict[str, Output]:
+    """What is said of the only item in the light of what its annotator has answered so far."""
+    given = decode(schema, [{"result": list(context)}], items[0]) if context and items else None
+    if not given:
+        return {}
+    version = _version(parts, project, schema, active)
+    with parts.host.turn():
+        return version.guided(items[0], given)
 
 
 def _version(parts: Parts, project: Project | None, schema: Schema, active: Activation | None) -> Version:

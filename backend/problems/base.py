@@ -74,6 +74,10 @@ class Problem(Protocol):
     def outputs(self, control: Control, head: LinearHead, reading: Any) -> list[Output]:
         """What the head says of the N items of a reading."""
 
+    def guided(self, control: Control, head: LinearHead, encoder: "Encoder", item: Item, given: Any) -> Output | None:
+        """What is said of an item that an annotator is working on and of which ``given``, a target, is answered so far;
+        None where that makes no difference."""
+
     def profile(self, control: Control, head: LinearHead, columns: Floats) -> Floats:
         """Probabilities (N, K), K of at least 2, rows summing to 1, whose margin says what a label is worth: level
         where it is worth most. Where the classes of a choice are not what is uncertain, K is 2."""

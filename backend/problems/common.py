@@ -1,14 +1,17 @@
 """What most problems have in common."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.active.head import LinearHead
 from backend.active.metrics import Interval, bootstrap_interval
-from backend.problems.schema import Control, Floats, Output
+from backend.problems.schema import Control, Floats, Item, Output
+
+if TYPE_CHECKING:
+    from backend.models.encoder import Encoder
 
 NOTHING_LEARNED = "there is no label yet to learn from"  # what a head says that cannot know better
 
@@ -27,6 +30,10 @@ class Common:
 
     def mc_head(self, control: Control, head: LinearHead) -> LinearHead | None:
         """None: the profile is not the softmax of a linear head that dropout could thin."""
+        return None
+
+    def guided(self, control: Control, head: LinearHead, encoder: "Encoder", item: Item, given: Any) -> Output | None:
+        """None: an answer that is begun makes no difference."""
         return None
 
     def hard_class(self, target: Any) -> int:

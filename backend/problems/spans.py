@@ -5,6 +5,7 @@ The head gives each unit of the text (see :mod:`backend.problems.units`) a tag (
 words or tokens are the units, and whether spans may overlap, the labels tell: ``head.extra`` keeps both.
 """
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -99,17 +100,39 @@ class Spans(Common):
         return [self._output(tags, head, one) for one in reading]
 
     def _output(self, tags: Tags, head: LinearHead, reading: Reading) -> Output:
-        spans, means = _decoded(tags, reading)
+        places, means = _decoded(tags, reading)
+        nothing = float(np.exp(sum(reading.log_probs[:, part.start].sum() for part in tags.layers())))
+        return self._saying(head, places, means, nothing, worth(tags, reading.log_probs))
+
+    def _saying(
+        self, head: LinearHead, places: Sequence[Place], means: Sequence[float], nothing: float, worth: float
+    ) -> Output:
         slope, offset = head.extra.get("confidence", (1.0, 0.0))
         scores = [float(sigmoid(float(slope) * logit(mean) + float(offset))) for mean in means]
-        nothing = float(np.exp(sum(reading.log_probs[:, part.start].sum() for part in tags.layers())))
-        answer = [(start, end, label, 1.0) for start, end, label in spans]
-        return Output(
-            answer=answer,
-            extra={"scores": scores},
-            confidence=min(scores, default=nothing),
-            worth=worth(tags, reading.log_probs),
-        )
+        answer = [(*place, 1.0) for place in places]
+        return Output(answer=answer, extra={"scores": scores}, confidence=min(scores, default=nothing), worth=worth)
+
+    def guided(
+        self, control: Control, head: LinearHead, encoder: "Encoder", item: Item, given: Sequence[Span]
+    ) -> Output | None:
+        """A smart selection: each span that an annotator marked, drawn to what the model sees there or else to whole
+        units, and all other places with the same text."""
+        (reading,) = self.read(control, head, encoder, [item])
+        tags, units, text = _tags(control, head), reading.units, self.texts(control, item)[0]
+        seen = _decoded(tags, reading)[0]
+        found: dict[Place, float] = {}
+        for start, end, label in settled(given):
+            first, last = units.between(start, end)
+            own = [place for place in seen if place[2] == label and place[0] < end and start < place[1]]
+            if own:
+                start, end = min(own)[0], max(place[1] for place in own)
+            elif first < last:
+                start, end = int(units.offsets[first, 0]), int(units.offsets[last - 1, 1])
+            for at in _occurrences(text, text[start:end]):
+                if at == start or units.exact(at, at + end - start):
+                    found[at, at + end - start, label] = _mean(tags, reading, at, at + end - start, label)
+        places = sorted(found)
+        return self._saying(head, places, [found[p] for p in places], 0.0, worth(tags, reading.log_probs))
 
     # --------------------------------------------------------------------------------------------------- the head
     def zero_shot_head(self, control: Control, dim: int, embed: Callable[[Sequence[str]], Floats]) -> LinearHead:
@@ -359,16 +382,28 @@ def _tags(control: Control, head: LinearHead) -> Tags:
 
 def _decoded(tags: Tags, reading: Reading) -> tuple[list[Place], list[float]]:
     """The spans of the best tags, in order, and the geometric mean of the probabilities of each one's tags."""
-    paths = tags.best(reading.log_probs)
     found = []
-    for first, last, label in tags.spans(paths):
-        layer = tags.layers()[label if tags.layered else 0]
-        path = paths[label if tags.layered else 0]
-        logs = reading.log_probs[np.arange(first, last), layer.start + path[first:last]]
-        place = (int(reading.units.offsets[first, 0]), int(reading.units.offsets[last - 1, 1]), label)
-        found.append((place, float(np.exp(logs.mean()))))
+    for first, last, label in tags.spans(tags.best(reading.log_probs)):
+        start, end = int(reading.units.offsets[first, 0]), int(reading.units.offsets[last - 1, 1])
+        found.append(((start, end, label), _mean(tags, reading, start, end, label)))
     found.sort()
     return [place for place, _ in found], [mean for _, mean in found]
+
+
+def _mean(tags: Tags, reading: Reading, start: int, end: int, label: int) -> float:
+    """The geometric mean of the probabilities that the units of a place are a span with this label."""
+    first, last = reading.units.between(start, end)
+    begin = tags.layers()[label if tags.layered else 0].start + 1 + (0 if tags.layered else 2 * label)
+    logs = reading.log_probs[first:last, begin + 1].copy()
+    if not len(logs):
+        return 0.0
+    logs[0] = reading.log_probs[first, begin]
+    return float(np.exp(logs.mean()))
+
+
+def _occurrences(text: str, wanted: str) -> list[int]:
+    """Where a text, which is not empty, begins in another; without overlaps."""
+    return [found.start() for found in re.finditer(re.escape(wanted), text)] if wanted else []
 
 
 def _counts(said: Sequence[Span], target: Sequence[Span]) -> NDArray[np.int64]:

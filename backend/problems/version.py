@@ -103,6 +103,18 @@ class Version:
         """What is said of items, for each control by name, in order."""
         return self.rows_and_outputs(items)[1]
 
+    def guided(self, item: Item, given: Mapping[str, Any]) -> dict[str, Output]:
+        """What is said of an item that an annotator is working on, by control: of those for which it makes a difference
+        that targets are ``given``."""
+        found = {}
+        for control in self.schema.controls:
+            if control.name in given and item.has(control):
+                head, target = self.heads[control.name], given[control.name]
+                output = problem_for(control).guided(control, head, self.encoder, item, target)
+                if output is not None:
+                    found[control.name] = output
+        return found
+
     def _documents(self, items: Sequence[Item]) -> Floats:
         """Rows (N, W) with the features of the documents, and nothing yet of the controls."""
         rows = np.zeros((len(items), self.dim), np.float32)

@@ -1,5 +1,6 @@
 """Request bodies. Unknown fields are ignored, missing ones have a meaning, bad ones give 422 with a sentence."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +24,17 @@ class PredictParams(Message):
 
     context: dict[str, Any] | None = None
     suggest_above: float | None = Field(None, ge=0, le=1)
+
+    @property
+    def regions(self) -> list[dict[str, Any]]:
+        """What the annotator has made so far; none outside an interactive annotation."""
+        return regions_of(self.context)
+
+
+def regions_of(context: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The regions in the context of an interactive annotation."""
+    result = (context or {}).get("result")
+    return [region for region in result if isinstance(region, dict)] if isinstance(result, list) else []
 
 
 class Predict(Message):

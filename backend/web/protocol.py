@@ -63,7 +63,9 @@ def predict(body: messages.Predict, parts: Wired) -> dict[str, Any]:
     config = body.label_config or (project.label_config if project else "")
     schema = schema_of(config)
     tasks = [(task.id, task.data) for task in body.tasks]
-    found = predicting.predict(parts, project, schema, tasks, above=body.params.suggest_above if body.params else None)
+    above = body.params.suggest_above if body.params else None
+    context = body.params.regions if body.params else []
+    found = predicting.predict(parts, project, schema, tasks, above=above, context=context)
     PREDICTED.inc(len(tasks))
     return {"results": found, "model_version": found[0]["model_version"] if found else publish.PREVIEW}
 

@@ -154,6 +154,20 @@ def test_rows_and_outputs_of_one_reading_are_those_of_two(version) -> None:
     assert version.judge.worth(rows) == pytest.approx([o.worth for o in again], abs=1e-4)
 
 
+def test_a_smart_selection_is_drawn_to_what_is_seen_and_found_elsewhere(version) -> None:
+    text = "the man far was many man far how city"
+    item = Item.of(text)
+    whole = version.predict([item])["entity"][0]
+    assert (4, 11, 0, 1.0) in whole.answer
+    rough = version.guided(item, {"entity": [(5, 9, 0, 1.0)]})["entity"]
+    assert [span[:3] for span in rough.answer] == [(4, 11, 0), (21, 28, 0)]
+    other = version.guided(item, {"entity": [(5, 9, 1, 1.0)]})["entity"]  # the model sees no city there: whole words
+    assert [span[:3] for span in other.answer] == [(4, 11, 1), (21, 28, 1)]
+    assert max(other.extra["scores"]) < min(rough.extra["scores"])
+    assert version.guided(item, {}) == {}
+    assert version.guided(item, {"entity": []})["entity"].answer == []
+
+
 def test_a_long_text_is_read_in_windows_to_its_end(version) -> None:
     text, wanted = "", []
     for number in range(60, 80):
