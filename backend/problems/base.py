@@ -13,6 +13,7 @@ from backend.problems.choices import SingleChoice
 from backend.problems.multiple import MultipleChoice
 from backend.problems.number import Number
 from backend.problems.pairwise import Pairwise
+from backend.problems.ranker import Ranker
 from backend.problems.rating import Rating
 from backend.problems.schema import Control, Example, Floats, Item, Output
 
@@ -163,6 +164,7 @@ PROBLEMS: dict[str, Problem] = {
     "rating": Rating(),
     "number": Number(),
     "pairwise": Pairwise(),
+    "ranker": Ranker(),
 }
 
 

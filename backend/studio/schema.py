@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Item, Output, Schema
-from backend.studio import choices, multiple, number, objects, pairwise, rating, tree
+from backend.studio import choices, multiple, number, objects, pairwise, ranker, rating, tree
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -65,8 +65,16 @@ MULTIPLE = Kind(
 RATING = Kind(rating.read_labels, rating.decode, rating.combine, rating.encode)
 NUMBER = Kind(number.no_labels, number.decode, number.combine, number.encode, options=number.options)
 PAIRWISE = Kind(pairwise.read_labels, pairwise.decode, pairwise.combine, pairwise.encode, options=pairwise.options)
+RANKER = Kind(ranker.no_labels, ranker.decode, ranker.combine, ranker.encode, objects=frozenset({"list"}))
 TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
-    {"choices": CHOICES, "taxonomy": MULTIPLE, "rating": RATING, "number": NUMBER, "pairwise": PAIRWISE}
+    {
+        "choices": CHOICES,
+        "taxonomy": MULTIPLE,
+        "rating": RATING,
+        "number": NUMBER,
+        "pairwise": PAIRWISE,
+        "ranker": RANKER,
+    }
 )
 KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
     {
@@ -76,6 +84,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
         rating.KIND: RATING,
         number.KIND: NUMBER,
         pairwise.KIND: PAIRWISE,
+        ranker.KIND: RANKER,
     }
 )
 
