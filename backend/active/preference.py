@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from backend.active.calibration import fit_temperature
 from backend.active.head import LinearHead
+from backend.active.multilabel import sigmoid
 
 Numbers = NDArray[np.float64]
 Order = Sequence[int]  # positions of items, best first
@@ -19,6 +20,7 @@ Order = Sequence[int]  # positions of items, best first
 STRENGTH = 2.0  # variance of the scores of items before any is seen, low = flatter
 ITERATIONS = 100
 NEVER = -1e9  # score of what cannot be chosen
+TIE = 1e-9  # mean ranks that differ by so little are equal
 
 
 def fit_utility_head(
@@ -95,3 +97,30 @@ def fit_order_temperature(
     targets = np.zeros((len(logits), max(longest, 1)))
     targets[:, 0] = 1
     return fit_temperature(np.reshape(logits, targets.shape), targets, weights=weight, prior_weight=prior_weight)
+
+
+def closeness(scores: ArrayLike) -> float:
+    """How near neighbours in the order of ``scores`` (n,) are, in [0, 1]: 1 where all are even, 0 for a single item.
+
+    The mean over neighbours of 1 minus the distance between the probabilities of either coming first.
+    """
+    gaps = np.diff(np.sort(np.asarray(scores, np.float64)))
+    return float((2 * sigmoid(-gaps)).mean()) if len(gaps) else 0.0
+
+
+def mean_ranks(orders: Sequence[Order]) -> Numbers:
+    """The mean place (n,) of each item in the orders, low = good (Borda 1781)."""
+    return np.asarray(
+        np.argsort(np.array([list(order) for order in orders], np.int64), axis=1).mean(axis=0), np.float64
+    )
+
+
+def concordance(order: Order, ranks: ArrayLike) -> float:
+    """Share of the pairs of items that an order puts as ``ranks`` (n,) do, in [0, 1]; either way is right for a tie.
+
+    (1 + tau) / 2 where there are no ties (Kendall, A New Measure of Rank Correlation, 1938); 1 for a single item.
+    """
+    placed = np.asarray(ranks, np.float64)[list(order)]
+    right = np.triu(placed[:, None] <= placed[None, :] + TIE, k=1)
+    pairs = len(placed) * (len(placed) - 1) / 2
+    return float(right.sum() / pairs) if pairs else 1.0

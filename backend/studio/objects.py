@@ -81,10 +81,37 @@ def read_hypertext(field: str, value: Any, options: Mapping[str, Any]) -> Conten
     return Content((page.text,), source=source)
 
 
+def read_list(field: str, value: Any, options: Mapping[str, Any]) -> Content:
+    """The entries of a list by their ids: title and body, or the text of ``html``, of each."""
+    if not isinstance(value, list) or not value:
+        raise UserError(f"The task's field {field!r} holds no list with entries.")
+    texts, names = zip(*(_entry(field, entry) for entry in value), strict=True)
+    if len(set(names)) < len(names):
+        raise UserError(f"The task's field {field!r} has two entries with the same id.")
+    return Content(tuple(texts), tuple(names))
+
+
+def _entry(field: str, entry: Any) -> tuple[str, str]:
+    """Text and id of an entry; ids are texts, as Label Studio has them in results."""
+    name = entry.get("id") if isinstance(entry, Mapping) else None
+    if not isinstance(name, str | int) or isinstance(name, bool):
+        raise UserError(f"The task's field {field!r} has an entry without an id.")
+    shown = [entry.get("title"), entry.get("body"), _text_of(entry.get("html"))]
+    text = "\n".join(part for part in shown if isinstance(part, str) and part.strip())
+    if not text:
+        raise UserError(f"The entry {name!r} of the task's field {field!r} has no text.")
+    return text, str(name)
+
+
+def _text_of(html: Any) -> str:
+    """The text of HTML, in one line."""
+    return " ".join(read_page(html).text.split()) if isinstance(html, str) and html.strip() else ""
+
+
 _UTTERANCE = {"text_key": "text", "name_key": "author"}
 
 # By tag in lower case: field, its value, and the options of the control that reads it.
 Reader = Callable[[str, Any, Mapping[str, Any]], Content]
 READERS: Mapping[str, Reader] = MappingProxyType(
-    {"text": read_text, "hypertext": read_hypertext, "paragraphs": read_paragraphs}
+    {"text": read_text, "hypertext": read_hypertext, "paragraphs": read_paragraphs, "list": read_list}
 )

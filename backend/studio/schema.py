@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Item, Output, Schema
-from backend.studio import choices, multiple, number, objects, pairwise, question, rating, spans, tree
+from backend.studio import choices, multiple, number, objects, pairwise, question, ranker, rating, spans, tree
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -85,6 +85,7 @@ QUESTION = Kind(
 RATING = Kind(rating.read_labels, rating.decode, rating.combine, rating.encode)
 NUMBER = Kind(number.no_labels, number.decode, number.combine, number.encode, options=number.options)
 PAIRWISE = Kind(pairwise.read_labels, pairwise.decode, pairwise.combine, pairwise.encode, options=pairwise.options)
+RANKER = Kind(ranker.no_labels, ranker.decode, ranker.combine, ranker.encode, objects=frozenset({"list"}))
 HYPERTEXT, PARAGRAPHS = frozenset({"hypertext"}), frozenset({"paragraphs"})
 TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
     {
@@ -96,6 +97,7 @@ TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
         "rating": RATING,
         "number": NUMBER,
         "pairwise": PAIRWISE,
+        "ranker": RANKER,
     }
 )
 ASKING: Mapping[str, Kind] = MappingProxyType(  # the same, of tags that ask a question
@@ -116,6 +118,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
         rating.KIND: RATING,
         number.KIND: NUMBER,
         pairwise.KIND: PAIRWISE,
+        ranker.KIND: RANKER,
     }
 )
 

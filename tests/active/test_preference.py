@@ -77,3 +77,35 @@ def test_the_temperature_makes_scores_honest(boast: float) -> None:
 def test_without_an_order_the_temperature_is_one() -> None:
     assert preference.fit_order_temperature([], []) == 1
     assert preference.fit_order_temperature([[2.0]], [[0]]) == 1
+
+
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=5), st.floats(0.1, 3))
+def test_even_scores_are_close_and_spreading_them_makes_them_less_so(scores: list[float], wider: float) -> None:
+    close = preference.closeness(scores)
+    assert 0 <= close <= 1
+    assert preference.closeness(np.array(scores) * (1 + wider)) <= close + 1e-9
+    assert preference.closeness(scores[::-1]) == pytest.approx(close)
+
+
+def test_closeness_at_its_ends() -> None:
+    assert preference.closeness([2, 2, 2]) == 1
+    assert preference.closeness([0, 50]) < 1e-9
+    assert preference.closeness([3]) == 0
+
+
+@given(st.permutations(range(4)), st.permutations(range(4)))
+def test_concordance_is_kendalls_tau_as_a_share(order: list[int], other: list[int]) -> None:
+    from scipy.stats import kendalltau
+
+    ranks = preference.mean_ranks([other])
+    tau = kendalltau(np.argsort(order), ranks).statistic
+    assert preference.concordance(order, ranks) == pytest.approx((1 + tau) / 2)
+    assert preference.concordance(other, ranks) == 1
+
+
+def test_between_two_annotators_either_order_is_right() -> None:
+    ranks = preference.mean_ranks([[0, 1, 2], [1, 0, 2]])
+    assert ranks.tolist() == [0.5, 0.5, 2]
+    assert preference.concordance([0, 1, 2], ranks) == preference.concordance([1, 0, 2], ranks) == 1
+    assert preference.concordance([2, 0, 1], ranks) == pytest.approx(1 / 3)
+    assert preference.concordance([0], [0.0]) == 1

@@ -230,3 +230,17 @@ def test_pairs_have_a_side_that_is_preferred_or_none(tmp_path):
     for bad in ({"preferred": "both"}, {"preferred": None}, {"preferred": ["left"]}, {"left": " "}):
         with pytest.raises(UserError, match="line 1"):
             read_corpus(write(tmp_path, json.dumps({**rows[0], **bad})))
+
+
+def test_lists_have_the_order_of_their_ids(tmp_path):
+    items = [{"id": "x", "body": "a"}, {"id": 2, "title": "b"}, {"id": "z", "body": "c"}]
+    row = {"items": items, "ranking": ["z", "x", 2]}
+    corpus = read_corpus(write(tmp_path, json.dumps(row)))
+    schema = parse_schema(corpus.config)
+    (task,) = corpus.tasks
+    assert decode(schema, [{"result": task.result}], read_item(schema, task.data))["ranking"] == ((2, 0, 1),)
+    for bad in (
+        {"ranking": ["z", "x"]}, {"ranking": "zx2"}, {"ranking": ["z", "x", "x"]}, {"items": []}, {"items": ["z"]},
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="line 1"):
+            read_corpus(write(tmp_path, json.dumps({**row, **bad})))
