@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backend.demo.corpus import Labelled
 from backend.demo.feed import Status, StatusFeed
+from backend.demo.formats import Labelled
 from backend.demo.measure import measure_accuracy, order_problem
 from backend.demo.stage import Stage
 

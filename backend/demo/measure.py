@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from backend.demo.annotators import Team, pull
-from backend.demo.corpus import Labelled, Result
 from backend.demo.feed import StatusFeed, settled, top_of
+from backend.demo.formats import Labelled, Result
 from backend.demo.stage import Stage
 from backend.errors import UserError
 from backend.problems.base import problem_for

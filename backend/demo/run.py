@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from backend.demo.annotators import Team
-from backend.demo.corpus import Corpus, Labelled, bbc_news, check_learnable, read_corpus, read_pair
+from backend.demo.corpus import Corpus, bbc_news, check_learnable, read_corpus, read_pair
 from backend.demo.curve import Curve
 from backend.demo.feed import Status, StatusFeed, settled
+from backend.demo.formats import Labelled
 from backend.demo.measure import serve_problem, summary_ms
 from backend.demo.stage import Stage
 from backend.errors import UserError

@@ -10,8 +10,8 @@ from typing import Any
 
 from backend.errors import UserError
 from backend.problems.schema import Content, Control, Item, Output, Schema
+from backend.studio.kinds import KINDS
 from backend.studio.objects import READERS
-from backend.studio.schema import KINDS
 
 
 def read_item(schema: Schema, data: Mapping[str, Any]) -> Item:

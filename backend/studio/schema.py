@@ -1,21 +1,20 @@
 """Label config -> :class:`Schema`. Only here is the config's XML read; all else speaks of controls.
 
 Label Studio's own SDK reads the tags; this module decides what a model here can learn, and says of everything else
-which tag stands in the way. A further control is one more module like :mod:`backend.studio.choices` and one entry in
-``KINDS``.
+which tag stands in the way. A further control is an entry in :mod:`backend.studio.kinds`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
-from backend.problems.schema import Control, Item, Output, Schema
-from backend.studio import choices, multiple, number, objects, pairwise, question, ranker, rating, spans, tree
+from backend.problems.schema import Control, Schema
+from backend.studio import objects
+from backend.studio.kinds import kind_of
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -23,104 +22,6 @@ if TYPE_CHECKING:
 MAX_CONFIG_CHARS = 1_000_000
 MAX_LABELS = 1_000
 
-
-@dataclass(frozen=True)
-class Kind:
-    """How Label Studio writes one kind of control.
-
-    ``labels``: the tag -> labels and descriptions. ``decode``: one annotation's regions of this control, none where it
-    was left empty, and the item where it is known -> a vote, or None where that says nothing. ``combine``: the
-    annotators' votes -> a target. ``encode``: what the model says of an item -> regions. ``objects``: the object tags
-    it may be about. ``options``: the tag -> :attr:`Control.options`; ``empty`` among them, that an annotation which
-    leaves the control empty answers so, is taken away where several controls ask. ``kind``: the tag -> the kind of
-    problem, where that depends on its attributes. ``apart``: each region is a suggestion of its own.
-    """
-
-    labels: Callable[[Element], tuple[tuple[str, ...], tuple[str, ...]]]
-    decode: Callable[[Control, Sequence[Mapping[str, Any]], Item | None], Any | None]
-    combine: Callable[[Control, Sequence[Any]], Any]
-    encode: Callable[[Control, Output, Item], list[dict[str, Any]]]
-    objects: frozenset[str] = frozenset({"text", "hypertext", "paragraphs"})
-    options: Callable[[Element], Mapping[str, Any]] = lambda _: {}
-    kind: Callable[[Element], str] = lambda node: node.tag.lower()
-    apart: bool = False
-
-
-CHOICES = Kind(
-    choices.read_labels,
-    choices.decode,
-    choices.combine,
-    choices.encode,
-    options=choices.options,
-    kind=choices.kind,
-)
-TREE = Kind(choices.read_labels, tree.decode, choices.combine, tree.encode)
-MULTIPLE = Kind(
-    multiple.read_taxonomy,
-    multiple.decode,
-    multiple.combine,
-    multiple.encode,
-    options=multiple.taxonomy_options,
-    kind=lambda _: multiple.KIND,
-)
-SPANS = Kind(
-    spans.read_labels,
-    spans.decode,
-    spans.combine,
-    spans.encode,
-    objects=frozenset({"text", "hypertext"}),
-    options=spans.options,
-    kind=lambda _: spans.KIND,
-    apart=True,
-)
-QUESTION = Kind(
-    question.read_labels,
-    question.decode,
-    question.combine,
-    question.encode,
-    objects=frozenset({"text", "hypertext"}),
-    options=question.options,
-    kind=lambda _: question.KIND,
-)
-RATING = Kind(rating.read_labels, rating.decode, rating.combine, rating.encode)
-NUMBER = Kind(number.no_labels, number.decode, number.combine, number.encode, options=number.options)
-PAIRWISE = Kind(pairwise.read_labels, pairwise.decode, pairwise.combine, pairwise.encode, options=pairwise.options)
-RANKER = Kind(ranker.no_labels, ranker.decode, ranker.combine, ranker.encode, objects=frozenset({"list"}))
-HYPERTEXT, PARAGRAPHS = frozenset({"hypertext"}), frozenset({"paragraphs"})
-TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
-    {
-        "choices": CHOICES,
-        "taxonomy": MULTIPLE,
-        "labels": SPANS,
-        "hypertextlabels": replace(SPANS, objects=HYPERTEXT),
-        "paragraphlabels": replace(SPANS, objects=PARAGRAPHS),
-        "rating": RATING,
-        "number": NUMBER,
-        "pairwise": PAIRWISE,
-        "ranker": RANKER,
-    }
-)
-ASKING: Mapping[str, Kind] = MappingProxyType(  # the same, of tags that ask a question
-    {
-        "labels": QUESTION,
-        "hypertextlabels": replace(QUESTION, objects=HYPERTEXT),
-        "paragraphlabels": replace(QUESTION, objects=PARAGRAPHS),
-        "textarea": replace(QUESTION, objects=frozenset({"text", "hypertext", "paragraphs"})),
-    }
-)
-KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
-    {
-        choices.KIND: CHOICES,
-        tree.SINGLE: TREE,
-        multiple.KIND: MULTIPLE,
-        spans.KIND: SPANS,
-        question.KIND: QUESTION,
-        rating.KIND: RATING,
-        number.KIND: NUMBER,
-        pairwise.KIND: PAIRWISE,
-        ranker.KIND: RANKER,
-    }
-)
 
 _AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
 _SUPPORTED = 'Supported are the tags that the README lists, on a <Text value="$field"> or another text object.'
@@ -191,7 +92,7 @@ def _read(label_config: str) -> "tuple[list[Element], dict[str, ObjectTag]]":
 
 
 def _control(node: Element, found: "Mapping[str, ObjectTag]") -> Control:
-    kind = (ASKING if question.asked(node) else TAGS).get(node.tag.lower())
+    kind = kind_of(node)
     if kind is None:
         raise UnsupportedConfig(f"<{node.tag}> is not supported.", _SUPPORTED)
     to_name = node.get("toName", "")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from backend.demo import corpus
+from backend.demo import corpus, formats
 from backend.demo.feed import settled
 from backend.demo.stage import Stage
 
@@ -31,7 +31,7 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 @contextmanager
 def stage_with(
     folder: Path, tasks: corpus.Corpus, **settings: object
-) -> Iterator[tuple[Stage, int, dict[int, corpus.Result]]]:
+) -> Iterator[tuple[Stage, int, dict[int, formats.Result]]]:
     """(stage, project, gold result by task) with ``tasks``, connected, the first queue published.
 
     ``settings`` are environment variables of our server.
@@ -55,7 +55,7 @@ def trec() -> corpus.Corpus:
     return corpus.read_corpus(DATA / "trec6" / "train.jsonl").shuffled(0)
 
 
-def label(stage: Stage, gold: dict[int, corpus.Result], n: int) -> list[int]:
+def label(stage: Stage, gold: dict[int, formats.Result], n: int) -> list[int]:
     """Answer ``n`` tasks with their gold labels, by one user."""
     tasks = list(gold)[:n]
     for task in tasks:

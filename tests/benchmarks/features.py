@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.demo.corpus import labels_of, read_pair
+from backend.demo.corpus import read_pair
+from backend.demo.formats import labels_of
 from backend.models.encoder import Encoder
 from backend.models.spec import ModelSpec
 from backend.settings import load_settings

@@ -7,16 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.demo.corpus import (
-    Corpus,
-    Labelled,
-    bbc_news,
-    check_learnable,
-    choices_config,
-    labels_of,
-    read_corpus,
-    read_pair,
-)
+from backend.demo.corpus import Corpus, bbc_news, check_learnable, read_corpus, read_pair
+from backend.demo.formats import Labelled, choices_config, labels_of
 from backend.errors import UserError
 from backend.studio.codec import decode, read_item
 from backend.studio.schema import parse_schema

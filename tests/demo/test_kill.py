@@ -2,7 +2,8 @@
 
 import pytest
 
-from backend.demo.corpus import Corpus, Labelled, choices_config
+from backend.demo.corpus import Corpus
+from backend.demo.formats import Labelled, choices_config
 from tests.benchmarks.kill import measure
 from tests.fakes import LABELS, text_of
 from tests.models.tiny import save_tiny_bert

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from backend.demo.annotators import PATIENCE, Team
-from backend.demo.corpus import Labelled
+from backend.demo.formats import Labelled
 from backend.errors import StudioError
 
 OUTSIDE = 30  # the task that no publication holds
