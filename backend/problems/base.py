@@ -16,6 +16,7 @@ from backend.problems.pairwise import Pairwise
 from backend.problems.question import Question
 from backend.problems.ranker import Ranker
 from backend.problems.rating import Rating
+from backend.problems.region import RegionChoice
 from backend.problems.schema import Control, Example, Floats, Item, Output
 from backend.problems.spans import Spans
 
@@ -170,6 +171,7 @@ PROBLEMS: dict[str, Problem] = {
     "choices": SingleChoice(),
     "choices-tree": SingleChoice(),
     "choices-multiple": MultipleChoice(),
+    "choices-region": RegionChoice(),
     "labels": Spans(),
     "question": Question(),
     "rating": Rating(),

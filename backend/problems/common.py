@@ -32,6 +32,19 @@ class Common:
         """None: the profile is not the softmax of a linear head that dropout could thin."""
         return None
 
+    def fit_head(self, control: Control, columns: Floats, targets: Sequence[Any], *, seed: int) -> LinearHead:
+        raise NotImplementedError("only the head of a fast problem is fitted to columns")
+
+    def fit_calibrated(
+        self,
+        control: Control,
+        train: tuple[Floats, Sequence[Any]],
+        held_out: tuple[Floats, Sequence[Any]],
+        *,
+        seed: int,
+    ) -> LinearHead:
+        raise NotImplementedError("only the head of a fast problem is fitted to columns")
+
     def guided(self, control: Control, head: LinearHead, encoder: "Encoder", item: Item, given: Any) -> Output | None:
         """None: an answer that is begun makes no difference."""
         return None

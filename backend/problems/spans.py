@@ -18,12 +18,11 @@ from backend.active.head import LinearHead, fit_linear_head
 from backend.active.multilabel import binary_calibration_error, fit_scale, logit, sigmoid
 from backend.active.tagging import Tags
 from backend.problems.common import Common, two_classes
+from backend.problems.lessons import Lesson, lesson, lesson_states, token_loss
 from backend.problems.schema import Control, Example, Floats, Item, Output
 from backend.problems.units import Units, unit_states, units_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from backend.models.encoder import Encoder
     from backend.models.training import HeadTask
 
@@ -32,7 +31,6 @@ Place = tuple[int, int, int]  # start, end, label
 
 TRAINED_PRIOR = 20.0  # what is known of a temperature before anything is held out, as for one label out of several
 TRUST = 10.0  # nats that doubling the logits of the confidence costs
-MOST_WINDOWS = 16  # of one text that train; those with spans come first
 MOST_UNITS = 3000  # that the head's start is fitted to
 ROUGH = 0.02  # share of spans that may begin or end inside a word before tokens are the units
 MAYBE = 0.01  # probability of a label from which on a unit may be part of a span
@@ -142,14 +140,6 @@ class Spans(Common):
         bias[0] = 0.0
         return LinearHead(np.zeros((len(tags), dim), np.float32), bias, extra=_extra(words=True, layered=False))
 
-    def fit_head(self, control: Control, columns: Floats, targets: Sequence[Any], *, seed: int) -> LinearHead:
-        raise NotImplementedError("a head over tokens is not fitted to columns")
-
-    def fit_calibrated(
-        self, control: Control, train: tuple[Floats, Any], held_out: tuple[Floats, Any], *, seed: int
-    ) -> LinearHead:
-        raise NotImplementedError("a head over tokens is not fitted to columns")
-
     def head_task(
         self, control: Control, encoder: "Encoder", examples: Sequence[Example], *, smoothing: float, seed: int
     ) -> "HeadTask":
@@ -169,7 +159,7 @@ class Spans(Common):
         return HeadTask(
             start=first,
             sequences=[lessons[at].sequences if at in lessons else [] for at in range(len(examples))],
-            loss=_token_loss(tags, lessons, usual, smoothing),
+            loss=token_loss(tags.layers(), lessons, usual, smoothing),
             groups=np.full(len(examples), -1, np.int64),
             tokens=True,
         )
@@ -277,29 +267,10 @@ def worth(tags: Tags, log_probs: NDArray[np.float64]) -> float:
     return float(1 - np.exp(total / (count + FEW)))
 
 
-@dataclass(frozen=True)
-class _Lesson:
-    """What one example teaches. ``sequences``: windows; ``at`` (T, 3): window, place and row of ``targets`` (U, tags)
-    of each token."""
-
-    sequences: list[list[int]]
-    at: NDArray[np.int64]
-    targets: Floats
-
-
-def _lesson(tags: Tags, units: Units, spans: Sequence[Span], seed: int) -> _Lesson:
+def _lesson(tags: Tags, units: Units, spans: Sequence[Span], seed: int) -> Lesson:
     wanted = _unit_targets(tags, units, spans).astype(np.float32)
-    windows = np.arange(len(units.sequences))
-    if len(windows) > MOST_WINDOWS:
-        marked = wanted[:, tags.layers()[0].start] < 1
-        with_spans = np.unique(units.places[marked[units.unit], 0])
-        others = np.random.default_rng(seed).permutation(np.setdiff1d(windows, with_spans))
-        windows = np.sort(np.concatenate([with_spans, others])[:MOST_WINDOWS])
-    kept = np.isin(units.places[:, 0], windows)
-    rows, unit = np.unique(units.unit[kept], return_inverse=True)
-    window = np.searchsorted(windows, units.places[kept, 0])
-    at = np.stack([window, units.places[kept, 1], unit.ravel()], axis=1).reshape(-1, 3)
-    return _Lesson([units.sequences[w] for w in windows], at.astype(np.int64), wanted[rows])
+    every = np.column_stack([np.arange(len(units.unit)), units.unit])
+    return lesson(units, every, wanted, wanted[:, tags.layers()[0].start] < 1, seed)
 
 
 def _unit_targets(tags: Tags, units: Units, spans: Sequence[Span]) -> NDArray[np.float64]:
@@ -307,46 +278,10 @@ def _unit_targets(tags: Tags, units: Units, spans: Sequence[Span]) -> NDArray[np
     return tags.targets(len(units), [span for span in placed if span[0] < span[1]])
 
 
-def _token_loss(
-    tags: Tags, lessons: Mapping[int, _Lesson], usual: float, smoothing: float
-) -> "Callable[[Tensor, NDArray[np.int64]], Tensor]":
-    """Cross entropy with soft, smoothed targets, summed over the units of an example; a text of ``usual`` length weighs
-    1. A unit's logits are the mean of its tokens'."""
-    import torch
-
-    def loss(logits: "Tensor", batch: NDArray[np.int64]) -> "Tensor":
-        places, owner, targets = [], [], []
-        window, row = 0, 0
-        for number, example in enumerate(batch.tolist()):
-            lesson = lessons[example]
-            places.append(lesson.at + np.array([window, 0, row]))
-            owner += [number] * len(lesson.targets)
-            targets.append(lesson.targets)
-            window, row = window + len(lesson.sequences), row + len(lesson.targets)
-        at = torch.from_numpy(np.concatenate(places)).to(logits.device)
-        wanted = torch.from_numpy(np.concatenate(targets)).to(logits.device)
-        tokens = logits[at[:, 0], at[:, 1]].float()  # (T, tags)
-        sums = torch.zeros(row, tokens.shape[1], device=logits.device).index_add(0, at[:, 2], tokens)
-        sizes = torch.bincount(at[:, 2], minlength=row).clamp(min=1)
-        means = sums / sizes[:, None]
-        losses = torch.zeros(row, device=logits.device)
-        for part in tags.layers():
-            own, share = means[:, part], wanted[:, part]
-            smooth = (1 - smoothing) * share + smoothing / share.shape[1]
-            losses = losses - (smooth * torch.log_softmax(own, dim=1)).sum(dim=1)
-        by_example = torch.zeros(len(batch), device=logits.device)
-        return by_example.index_add(0, torch.tensor(owner, device=logits.device), losses) / usual
-
-    return loss
-
-
-def _start(encoder: "Encoder", tags: Tags, lessons: Sequence[_Lesson], seed: int) -> tuple[Floats, Floats]:
+def _start(encoder: "Encoder", tags: Tags, lessons: Sequence[Lesson], seed: int) -> tuple[Floats, Floats]:
     """Weight and bias of a head fitted to frozen states of the units; where these are many, to all that may teach of a
     span and as many others as there is room for."""
-    read = [
-        Units(one.sequences, one.at[:, :2], one.at[:, 2], np.zeros((len(one.targets), 2), np.int64)) for one in lessons
-    ]
-    x, y = np.concatenate(unit_states(encoder, read)), np.concatenate([one.targets for one in lessons])
+    x, y = lesson_states(encoder, lessons), np.concatenate([one.targets for one in lessons])
     marked = np.any([y[:, part.start] < 1 for part in tags.layers()], axis=0)
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(np.flatnonzero(marked)), rng.permutation(np.flatnonzero(~marked))])

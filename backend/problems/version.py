@@ -40,8 +40,8 @@ class Version:
     @cached_property
     def base_id(self) -> str:
         """Names what :meth:`embed` computes: the encoder, and the heads where their judgement is part of it."""
-        judging = [c.name for c in self.schema.controls if not problem_for(c).fast]
-        own = [c for c in self.schema.controls if self.judge.layout.slices[c.name].start]
+        own = [c for c in self.schema.controls if self._has_columns(c)]
+        judging = [c.name for c in own if not problem_for(c).fast]
         if not own:
             return self.encoder.base_id
         digest = hashlib.sha256(f"{self.encoder.base_id}{self.schema.hash}".encode())
@@ -92,11 +92,15 @@ class Version:
                 outputs = problem_for(control).outputs(control, self.heads[control.name], reading)
                 _put(said[control.name], at, outputs)
         for control in self.schema.controls:
-            there = _having(control, items)
-            if there and not self._has_columns(control):
+            if self._has_columns(control):
+                continue
+            problem, head = problem_for(control), self.heads[control.name]
+            if not problem.fast:
+                for at, reading in self._readings(control, items):
+                    _put(said[control.name], at, problem.outputs(control, head, reading))
+            elif there := _having(control, items):
                 columns = self.judge.columns(control.name, rows[there])
-                outputs = problem_for(control).outputs(control, self.heads[control.name], columns)
-                _put(said[control.name], there, outputs)
+                _put(said[control.name], there, problem.outputs(control, head, columns))
         return rows, said
 
     def predict(self, items: Sequence[Item]) -> dict[str, list[Output]]:
@@ -123,7 +127,8 @@ class Version:
 
     def _has_columns(self, control: Control) -> bool:
         """Whether a control keeps columns of its own in the rows."""
-        return bool(self.judge.layout.slices[control.name].start)
+        where = self.judge.layout.slices[control.name]
+        return bool(0 < where.start < where.stop)
 
     def _readings(self, control: Control, items: Sequence[Item]) -> Iterator[tuple[list[int], Any]]:
         """Positions of items that have a control's fields, a few at a time, and what is read of these."""

@@ -57,9 +57,8 @@ def _refuse_variants(attributes: Mapping[str, str]) -> None:
     choice = attributes.get("choice", "single")
     if choice not in _KNOWN:
         raise UnsupportedConfig(f'<Choices choice="{choice}"> is not supported.', f"Known: {', '.join(_KNOWN)}.")
-    for name in ("perRegion", "perItem"):
-        if attributes.get(name, "false").lower() == "true":
-            raise UnsupportedConfig(f'<Choices {name}="true"> is not supported.', f"Remove {name}.")
+    if attributes.get("perItem", "false").lower() == "true":
+        raise UnsupportedConfig('<Choices perItem="true"> is not supported.', "Remove perItem.")
     for name in ("value", "apiUrl"):
         if attributes.get(name):
             raise UnsupportedConfig(

@@ -100,12 +100,10 @@ def _confidence(regions: Sequence[Mapping[str, Any]]) -> float | None:
 
 def encode_result(schema: Schema, outputs: Mapping[str, Output], item: Item) -> list[dict[str, Any]]:
     """Regions of a prediction, valid against the config; each has a ``score``, its calibrated probability in [0, 1]."""
-    return [
-        region
-        for control in schema.controls
-        if control.name in outputs and item.has(control)
-        for region in KINDS[control.kind].encode(control, outputs[control.name], item)
-    ]
+    said = [(KINDS[c.kind], c) for c in schema.controls if c.name in outputs and item.has(c)]
+    found = [r for kind, c in said if kind.attach is None for r in kind.encode(c, outputs[c.name], item)]
+    attached = [r for kind, c in said if kind.attach is not None for r in kind.attach(c, outputs[c.name], item, found)]
+    return found + attached
 
 
 def encode_prediction(
@@ -131,6 +129,9 @@ def encode_prediction(
         if above == 0 or (sure or 0) > above
         for r in part
     ]
+    attached = {c.name for c in schema.controls if KINDS[c.kind].attach is not None}
+    marked = {r.get("id") for r in shown if r["from_name"] not in attached}
+    shown = [r for r in shown if r["from_name"] not in attached or r["id"] in marked]
     return {
         "result": shown,
         "score": sound,

@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from backend.problems.schema import Control, Item, Output
-from backend.studio import choices, multiple, number, pairwise, question, ranker, rating, spans, tree
+from backend.studio import choices, multiple, number, pairwise, question, ranker, rating, region, spans, tree
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Kind:
     annotators' votes -> a target. ``encode``: what the model says of an item -> regions. ``objects``: the object tags
     it may be about. ``options``: the tag -> :attr:`Control.options`; ``empty`` among them, that an annotation which
     leaves the control empty answers so, is taken away where several controls ask. ``kind``: the tag -> the kind of
-    problem, where that depends on its attributes. ``apart``: each region is a suggestion of its own.
+    problem, where that depends on its attributes. ``apart``: each region is a suggestion of its own. ``attach``: in
+    place of ``encode`` for what is said of other controls' regions, which are its last argument.
     """
 
     labels: Callable[[Element], tuple[tuple[str, ...], tuple[str, ...]]]
@@ -31,6 +32,7 @@ class Kind:
     options: Callable[[Element], Mapping[str, Any]] = lambda _: {}
     kind: Callable[[Element], str] = lambda node: node.tag.lower()
     apart: bool = False
+    attach: Callable[[Control, Output, Item, Sequence[Mapping[str, Any]]], list[dict[str, Any]]] | None = None
 
 
 CHOICES = Kind(
@@ -69,6 +71,16 @@ QUESTION = Kind(
     options=question.options,
     kind=lambda _: question.KIND,
 )
+REGION = Kind(
+    region.read_labels,
+    region.decode,
+    spans.combine,
+    lambda *_: [],
+    options=region.options,
+    kind=lambda _: region.KIND,
+    apart=True,
+    attach=region.encode,
+)
 RATING = Kind(rating.read_labels, rating.decode, rating.combine, rating.encode)
 NUMBER = Kind(number.no_labels, number.decode, number.combine, number.encode, options=number.options)
 PAIRWISE = Kind(pairwise.read_labels, pairwise.decode, pairwise.combine, pairwise.encode, options=pairwise.options)
@@ -100,6 +112,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
         choices.KIND: CHOICES,
         tree.SINGLE: TREE,
         multiple.KIND: MULTIPLE,
+        region.KIND: REGION,
         spans.KIND: SPANS,
         question.KIND: QUESTION,
         rating.KIND: RATING,
@@ -112,4 +125,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
 
 def kind_of(node: Element) -> Kind | None:
     """How a control tag is written; None for one that is not known."""
-    return (ASKING if question.asked(node) else TAGS).get(node.tag.lower())
+    tag = node.tag.lower()
+    if tag == "choices" and region.asked(node):
+        return REGION
+    return (ASKING if question.asked(node) else TAGS).get(tag)

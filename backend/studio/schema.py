@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Schema
 from backend.studio import objects
-from backend.studio.kinds import kind_of
+from backend.studio.kinds import KINDS, kind_of
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -58,6 +58,10 @@ def read_config(label_config: str) -> Config:
             found.append(_control(node, objects))
         except UnsupportedConfig as error:
             refused.append(error)
+    marked = {c.to_name for c in found if KINDS[c.kind].apart and KINDS[c.kind].attach is None}
+    for lonely in [c for c in found if KINDS[c.kind].attach is not None and c.to_name not in marked]:
+        found.remove(lonely)
+        refused.append(UnsupportedConfig(f"{lonely.name!r} is perRegion and no <Labels> marks regions.", _SUPPORTED))
     if not found:
         raise refused[0]
     sentences = tuple(f"{error} What annotators answer there is left to them." for error in refused)

@@ -14,8 +14,9 @@ from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
 from backend.problems.base import problem_for
+from backend.problems.lessons import MOST_WINDOWS
 from backend.problems.schema import Control, Example, Item, Output, Schema
-from backend.problems.spans import MOST_WINDOWS, Spans, settled, worth
+from backend.problems.spans import Spans, settled, worth
 from backend.problems.training import train_version
 from backend.problems.units import units_of
 from backend.problems.version import cold_version, load_version

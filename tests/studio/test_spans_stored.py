@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from backend.problems.schema import Output
@@ -34,3 +35,21 @@ def test_a_suggestion_is_stored_both_ways_and_submitted_unchanged_means_the_same
     admin.annotate(none, [])
     read = {t["id"]: decode(asked, t["annotations"], item) for t in admin.labelled(project)}
     assert read == {bulk: {"entity": spans}, single: {"entity": spans}, none: {"entity": []}}
+
+
+def test_labels_of_regions_are_stored_with_the_regions(admin: Studio) -> None:
+    config, task = (CONFIGS / "labels-with-choices.xml").read_text(), {"text": "Ann hates Rome"}
+    asked = schema("labels-with-choices")
+    project = int(admin.create_project("regions", config)["id"])
+    (number,) = admin.import_tasks(project, [{"data": task}])
+    item = read_item(asked, task)
+    tokens = {"offsets": np.array([[0, 3], [4, 9], [10, 14]]), "logits": np.array([[1.0, 0], [0, 0], [0, 1]])}
+    spans = [(0, 3, 0, 1.0), (10, 14, 1, 1.0)]
+    said = {"entity": Output(answer=spans, extra={"scores": [0.9, 0.8]}), "feeling": Output(extra=tokens)}
+    body = encode_prediction(asked, said, item, 0.3, "v1")
+    assert admin.push_predictions(project, [{"task": number, **body}]) == 1
+    (stored,) = admin._predictions(project=project)
+    assert len(stored["result"]) == 4
+    admin.annotate(number, stored["result"])
+    (labelled,) = admin.labelled(project)
+    assert decode(asked, labelled["annotations"], item) == {"entity": spans, "feeling": spans}
