@@ -36,6 +36,9 @@ class Number(Pooled):
 
     metric = "closeness"
     measure = "spread"
+    # The spread follows what is unlike the labels, outliers first: picked by it, labels taught less than random ones on
+    # both sets that were tried (frozen features, 50 to 200 labels, four seeds); typical texts taught as much.
+    auto = "typiclust"
 
     # ---------------------------------------------------------------------------------------------------- targets
     def can_fit(self, control: Control, targets: Sequence[float]) -> bool:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.active.head import LinearHead
+from backend.pipeline.decide import strategy_for
 from backend.problems.base import problem_for
 from backend.problems.judge import Judge
 from backend.problems.number import Number
@@ -117,6 +118,12 @@ def test_what_is_unlike_the_labels_is_worth_more() -> None:
     near, far = judge.worth(np.stack([features.mean(axis=0), 20 * features[0]]))
     assert 0 < near < far < 1
     assert judge.mc_head() is None
+
+
+def test_typical_texts_are_picked_because_the_least_certain_ones_are_outliers() -> None:
+    judge = Judge(Schema((FREE,)), {"amount": PROBLEM.fit_head(FREE, *sample(9), seed=0)}, 12)
+    assert strategy_for(judge, "auto") == "typiclust"
+    assert strategy_for(judge, "margin") == "margin"
 
 
 def test_before_any_label_nothing_is_said_and_all_tasks_are_worth_the_same() -> None:

@@ -15,7 +15,7 @@ from backend.problems import ranker
 from backend.problems.base import problem_for
 from backend.problems.judge import Judge
 from backend.problems.ranker import Ranker
-from backend.problems.schema import Content, Control, Item, Output, Schema
+from backend.problems.schema import Content, Control, Example, Item, Output, Schema
 
 CONTROL = Control("order", "ranker", "answers", "answers", (), (), object="list")
 PROBLEM = Ranker()
@@ -110,6 +110,34 @@ def test_the_loss_is_the_surprise_of_the_orders(target: tuple[tuple[int, ...], .
     scores = np.linspace(-1, 1, n)
     expected = -np.mean([preference.log_probability(scores, order) for order in target]) / max(1, n - 1)
     assert float(ranker._surprise(torch.from_numpy(scores), target)) == pytest.approx(expected, abs=1e-6)
+
+
+class Numbers:
+    """An encoder of texts that are numbers."""
+
+    dim = 1
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        return np.array([float(text) for text in texts], np.float32).reshape(-1, 1)
+
+
+@pytest.mark.parametrize("boast", [1.0, 5.0])
+def test_held_out_orders_flatten_a_boaster_and_none_leave_it(boast: float) -> None:
+    rng = np.random.default_rng(0)
+    examples = []
+    for number in range(200):
+        values = rng.normal(size=3).round(3)
+        order = tuple(np.argsort(-(values + rng.gumbel(size=3))).tolist())
+        item = Item({"answers": Content(tuple(map(str, values)), ("a", "b", "c"))})
+        examples.append(Example(number, item, {"order": (order,)}))
+    head = LinearHead(boast * HEAD.weight, HEAD.bias, extra=HEAD.extra)
+    honest = PROBLEM.calibrated(CONTROL, head, Numbers(), examples)
+    assert 0.65 * boast < honest.temperature < 1.2 * boast  # the prior draws to 1
+    assert honest.extra.keys() == head.extra.keys()
+    assert PROBLEM.calibrated(CONTROL, head, Numbers(), []).temperature == 1
+    reading = PROBLEM.read(CONTROL, honest, Numbers(), [e.item for e in examples])
+    sure = [np.mean([o.confidence for o in PROBLEM.outputs(CONTROL, h, reading)]) for h in (head, honest)]
+    assert (sure[1] < 0.75 * sure[0]) == (boast == 5)
 
 
 @given(ORDERS.map(tuple))
