@@ -93,13 +93,13 @@ def test_a_higher_temperature_makes_answers_less_sure_and_changes_none() -> None
 def test_the_temperature_is_that_of_the_held_out_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     from backend.problems.schema import Example, Item
 
-    wrong = [(read([6, 0, 0, 0], [6, 0, 0, 0], 0), target("four"))] * 40
-    right = [(read([6, 0, 0, 0], [6, 0, 0, 0], 0), target("one"))] * 40
+    wrong = [(read([1, 0, 0, 0], [1, 0, 0, 0], 0), target("four"))] * 40
+    right = [(read([1, 0, 0, 0], [1, 0, 0, 0], 0), target("one"))] * 40
     for cases, colder in ((wrong, False), (right, True), ([], None)):
         monkeypatch.setattr(Question, "read", lambda *_, cases=cases: [reading for reading, _ in cases])
         examples = [Example(n, Item.of(TEXT), {"answer": t}) for n, (_, t) in enumerate(cases)]
         found = PROBLEM.calibrated(CONTROL, HEAD, None, examples)  # type: ignore[arg-type]
-        assert found.temperature == 1 if colder is None else (found.temperature < 1) == colder
+        assert found.temperature == 1 if colder is None else found.temperature ** (1 if colder else -1) < 0.8
         assert found.extra["longest"] == 16
 
 
