@@ -182,6 +182,17 @@ def test_the_loss_is_minus_the_log_of_the_probability_that_answers_are_drawn_fro
         assert loss[number].item() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("none", [0.3, 0.8])
+def test_training_starts_from_the_share_without_an_answer_and_no_preference(none: float) -> None:
+    from backend.problems.question import _start
+
+    head = _start([lesson(target("two"), windows(1, 2)), lesson(target("two"), [])], 1, none, 4)
+    logits = head.logits(np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32))
+    probs = spans_of([(logits, w.offsets) for w in windows(1, 2)], 1).probs(1.0, empty=True)
+    assert probs[0] == pytest.approx(none, abs=1e-5)
+    assert _start([], 16, 1.0, 4).bias[2] < 5
+
+
 def test_span_logits_of_torch_and_numpy_agree_for_windows_of_different_lengths() -> None:
     from backend.problems.question import _span_logits
 
