@@ -13,7 +13,7 @@ from backend.active.extractive import span_logits, spans_of
 from backend.active.head import LinearHead
 from backend.models.encoder import Window
 from backend.problems.base import problem_for
-from backend.problems.question import Question, Read, _lesson, _loss
+from backend.problems.question import TYPICAL, Question, Read, _lesson, _loss
 from backend.problems.schema import Control, Output
 
 CONTROL = Control(
@@ -95,11 +95,11 @@ def test_the_temperature_is_that_of_the_held_out_answers(monkeypatch: pytest.Mon
 
     wrong = [(read([1, 0, 0, 0], [1, 0, 0, 0], 0), target("four"))] * 40
     right = [(read([1, 0, 0, 0], [1, 0, 0, 0], 0), target("one"))] * 40
-    for cases, colder in ((wrong, False), (right, True), ([], None)):
+    for cases, colder in ((wrong, -1), (right, 1), ([], None)):
         monkeypatch.setattr(Question, "read", lambda *_, cases=cases: [reading for reading, _ in cases])
         examples = [Example(n, Item.of(TEXT), {"answer": t}) for n, (_, t) in enumerate(cases)]
         found = PROBLEM.calibrated(CONTROL, HEAD, None, examples)  # type: ignore[arg-type]
-        assert found.temperature == 1 if colder is None else found.temperature ** (1 if colder else -1) < 0.8
+        assert found.temperature == TYPICAL if colder is None else (found.temperature / TYPICAL) ** colder < 0.8
         assert found.extra["longest"] == 16
 
 
