@@ -26,8 +26,8 @@ def tokens(text: str) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def _alone(character: str) -> bool:
-    """Whether a character belongs to a script without spaces between words, and is no mark on another one."""
-    return unicodedata.category(character)[0] != "M" and unicodedata.name(character, "").startswith(_UNSPACED)
+    """Whether a character belongs to a script without spaces between words."""
+    return unicodedata.name(character, "").startswith(_UNSPACED)
 
 
 def exact(said: str, wanted: str) -> bool:

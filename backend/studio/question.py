@@ -53,6 +53,8 @@ def options(node: Element) -> dict[str, Any]:
     field = _FIELD.fullmatch(node.get("question", ""))
     if field is None:
         raise UnsupportedConfig(f'question="{node.get("question")}" names no field.', 'Such as question="$question".')
+    if "," in node.get("toName", ""):
+        raise UnsupportedConfig(f"<{node.tag} question=…> about several texts is not supported.", "Name one in toName.")
     for name in ("perRegion", "perItem"):
         if is_true(node, name):
             raise UnsupportedConfig(f'<{node.tag} question=… {name}="true"> is not supported.', f"Remove {name}.")

@@ -13,7 +13,7 @@ from backend.active.extractive import span_logits, spans_of
 from backend.active.head import LinearHead
 from backend.models.encoder import Window
 from backend.problems.base import problem_for
-from backend.problems.question import Question, Read, _lesson, _loss
+from backend.problems.question import TYPICAL, Question, Read, _lesson, _loss
 from backend.problems.schema import Control, Output
 
 CONTROL = Control(
@@ -93,13 +93,13 @@ def test_a_higher_temperature_makes_answers_less_sure_and_changes_none() -> None
 def test_the_temperature_is_that_of_the_held_out_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     from backend.problems.schema import Example, Item
 
-    wrong = [(read([6, 0, 0, 0], [6, 0, 0, 0], 0), target("four"))] * 40
-    right = [(read([6, 0, 0, 0], [6, 0, 0, 0], 0), target("one"))] * 40
-    for cases, colder in ((wrong, False), (right, True), ([], None)):
+    wrong = [(read([1, 0, 0, 0], [1, 0, 0, 0], 0), target("four"))] * 40
+    right = [(read([1, 0, 0, 0], [1, 0, 0, 0], 0), target("one"))] * 40
+    for cases, colder in ((wrong, -1), (right, 1), ([], None)):
         monkeypatch.setattr(Question, "read", lambda *_, cases=cases: [reading for reading, _ in cases])
         examples = [Example(n, Item.of(TEXT), {"answer": t}) for n, (_, t) in enumerate(cases)]
         found = PROBLEM.calibrated(CONTROL, HEAD, None, examples)  # type: ignore[arg-type]
-        assert found.temperature == 1 if colder is None else (found.temperature < 1) == colder
+        assert found.temperature == TYPICAL if colder is None else (found.temperature / TYPICAL) ** colder < 0.8
         assert found.extra["longest"] == 16
 
 
@@ -180,6 +180,17 @@ def test_the_loss_is_minus_the_log_of_the_probability_that_answers_are_drawn_fro
         right = sum(p for p, ends in zip(probs[1:], spans.ends.tolist(), strict=True) if ends in places)
         expected = -(wanted["none"] * np.log(probs[0] or 1)) - (1 - wanted["none"]) * np.log(right or 1)
         assert loss[number].item() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("none", [0.3, 0.8])
+def test_training_starts_from_the_share_without_an_answer_and_no_preference(none: float) -> None:
+    from backend.problems.question import _start
+
+    head = _start([lesson(target("two"), windows(1, 2)), lesson(target("two"), [])], 1, none, 4)
+    logits = head.logits(np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32))
+    probs = spans_of([(logits, w.offsets) for w in windows(1, 2)], 1).probs(1.0, empty=True)
+    assert probs[0] == pytest.approx(none, abs=1e-5)
+    assert _start([], 16, 1.0, 4).bias[2] < 5
 
 
 def test_span_logits_of_torch_and_numpy_agree_for_windows_of_different_lengths() -> None:

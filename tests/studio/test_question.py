@@ -90,6 +90,12 @@ def test_what_is_no_question_is_refused_with_what_to_do(old: str, new: str, name
     assert refused.value.hint
 
 
+def test_one_answer_in_several_texts_is_refused() -> None:
+    two = config().replace("<Text ", '<Text name="more" value="$more"/><Text ')
+    with pytest.raises(UnsupportedConfig, match="several texts"):
+        parse_schema(two.replace('toName="context"', 'toName="context,more"'))
+
+
 @pytest.mark.parametrize("old", [' extractive="true"', ' question="$question"'])
 def test_a_text_area_for_other_texts_is_refused(old: str) -> None:
     with pytest.raises(UnsupportedConfig, match="TextArea"):
