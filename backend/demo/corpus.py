@@ -36,6 +36,12 @@ class Labelled:
         return cls({"text": text}, [{"from_name": "label", "to_name": "text", "type": "choices", "value": value}])
 
     @classmethod
+    def written(cls, source: str, texts: Sequence[str]) -> "Labelled":
+        """A text with one or more texts that answer it, of the config ``TEXT_CONFIG``."""
+        region = {"from_name": "target", "to_name": "source", "type": "textarea", "value": {"text": list(texts)}}
+        return cls({"source": source}, [region])
+
+    @classmethod
     def choices(cls, text: str, labels: Sequence[str]) -> "Labelled":
         """A text with any number of labels of the config of :func:`multiple_config`; without any it is left empty."""
         value = {"choices": list(dict.fromkeys(labels))}
@@ -170,10 +176,10 @@ def _export(path: Path, text: str) -> tuple[Labelled, ...]:
 
 # ----------------------------------------------------------------------------------------------------------- formats
 def labels_of(tasks: Iterable[Labelled]) -> set[str]:
-    """The distinct labels of the tasks' results, whatever their control."""
+    """The distinct labels of the tasks' results, whatever their control; texts that were written are none."""
     found: set[str] = set()
     for task in tasks:
-        for region in task.result:
+        for region in (r for r in task.result if r["type"] != "textarea"):
             for value in region["value"].values():
                 found |= {v for v in value if isinstance(v, str)} if isinstance(value, list) else set()
     return found
@@ -194,6 +200,21 @@ def multiple_config(rows: Sequence[Row]) -> str:
     required = str(all(row["labels"] for row in rows)).lower()
     single = choices_config(labels)
     return single.replace('choice="single"', f'choice="multiple" required="{required}"', 1)
+
+
+TEXT_CONFIG = """<View>
+  <Text name="source" value="$source"/>
+  <TextArea name="target" toName="source" editable="true" rows="4"/>
+</View>
+"""
+
+
+def check_pair(row: Row) -> None:
+    """Raises ValueError where ``source`` or ``target`` is no text, or ``references`` no list of texts."""
+    check_texts("source", "target")(row)
+    references = row.get("references", [])
+    if not isinstance(references, list) or not all(isinstance(text, str) and text.strip() for text in references):
+        raise ValueError("`references` must be a list of texts that are not empty")
 
 
 def check_labels(row: Row) -> None:
@@ -227,5 +248,11 @@ FORMATS: list[Format] = [
         check_labels,
         lambda row: Labelled.choices(row["text"], row["labels"]),
         multiple_config,
+    ),
+    Format(
+        frozenset({"source", "target"}),
+        check_pair,
+        lambda row: Labelled.written(row["source"], row.get("references") or [row["target"]]),
+        lambda _: TEXT_CONFIG,
     ),
 ]

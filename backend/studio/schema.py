@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Item, Output, Schema
-from backend.studio import choices, multiple, objects, tree
+from backend.studio import choices, multiple, objects, textarea, tree
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -62,9 +62,19 @@ MULTIPLE = Kind(
     options=multiple.taxonomy_options,
     kind=lambda _: multiple.KIND,
 )
-TAGS: Mapping[str, Kind] = MappingProxyType({"choices": CHOICES, "taxonomy": MULTIPLE})  # by tag in lower case
+TEXTAREA = Kind(
+    textarea.read_labels,
+    textarea.decode,
+    textarea.combine,
+    textarea.encode,
+    objects=textarea.OBJECTS,
+    options=textarea.options,
+)
+TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
+    {"choices": CHOICES, "taxonomy": MULTIPLE, "textarea": TEXTAREA}
+)
 KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
-    {choices.KIND: CHOICES, tree.SINGLE: TREE, multiple.KIND: MULTIPLE}
+    {choices.KIND: CHOICES, tree.SINGLE: TREE, multiple.KIND: MULTIPLE, textarea.KIND: TEXTAREA}
 )
 
 _AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
@@ -134,6 +144,6 @@ def _control(node: Element, found: "Mapping[str, ObjectTag]") -> Control:
         labels=labels,
         descriptions=descriptions,
         object=(found[names[0]].tag or "").lower(),
-        more_fields=tuple(dict.fromkeys(fields[1:])),
+        more_fields=tuple(dict.fromkeys(fields))[1:],
         options=options,
     )

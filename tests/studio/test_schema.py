@@ -66,7 +66,7 @@ def test_several_questions_are_several_controls_and_read_all_their_fields() -> N
         (config(choices('<Choice value="a"/><Choice value=" "/>')), "no value"),
         (config(choices('<Choice value="a"/><Choice value="$b"/>')), "$b"),
         (config(choices() + choices()), "same name"),
-        (config(choices() + '<TextArea name="why" toName="text"/>'), "TextArea"),
+        (config(choices() + '<DateTime name="when" toName="text"/>'), "DateTime"),
         (config('<Labels name="l" toName="text"><Label value="PER"/></Labels>'), "<Labels>"),
         (config('<Taxonomy name="t" toName="text"/>'), "<Taxonomy>"),
         (config(choices(), '<Image name="text" value="$image"/>'), "<Image>"),
