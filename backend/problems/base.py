@@ -11,11 +11,12 @@ from backend.active.metrics import Interval
 from backend.errors import UnsupportedConfig
 from backend.problems.choices import SingleChoice
 from backend.problems.multiple import MultipleChoice
-from backend.problems.schema import Control, Example, Floats, Item, Output
+from backend.problems.schema import Control, Example, Floats, Item, Output, Schema
+from backend.problems.writing import Writing
 
 if TYPE_CHECKING:
-    from backend.models.encoder import Encoder
     from backend.models.training import HeadTask
+    from backend.models.writer import TextTask
 
 
 class Problem(Protocol):
@@ -25,7 +26,8 @@ class Problem(Protocol):
     numbers of a task that are kept, so that a queue is sorted without the model. ``fast``: the columns are a reading,
     so that a head can be refitted to new labels in a fraction of a second; other problems keep a judgement of the
     version's own head in them. ``metric`` names what :meth:`quality` is on average, ``score`` the first of
-    :meth:`scores`, ``measure`` what :meth:`profile` measures, ``auto`` the strategy that ``auto`` stands for.
+    :meth:`scores`, ``measure`` what :meth:`profile` measures, ``auto`` the strategy that ``auto`` stands for. ``reads``
+    names the model that reads the items: the ``encoder``, or the ``generator`` where there is one (else ``None``).
     """
 
     @property
@@ -43,6 +45,9 @@ class Problem(Protocol):
     @property
     def auto(self) -> str: ...
 
+    @property
+    def reads(self) -> str: ...
+
     # --------------------------------------------------------------------------------------------------- targets
     def can_fit(self, control: Control, targets: Sequence[Any]) -> bool:
         """Whether there is enough to learn from."""
@@ -55,12 +60,12 @@ class Problem(Protocol):
 
     # --------------------------------------------------------------------------------------------------- the model
     def texts(self, control: Control, item: Item) -> tuple[str, ...]:
-        """What the encoder reads of an item that has the control's fields."""
+        """What is read of an item that has the control's fields."""
 
     def width(self, control: Control, dim: int) -> int:
         """W, the columns that are kept of each task, for features of size ``dim``."""
 
-    def read(self, control: Control, head: LinearHead, encoder: "Encoder", items: Sequence[Item]) -> Any:
+    def read(self, control: Control, head: LinearHead, model: Any, items: Sequence[Item]) -> Any:
         """The reading of N items."""
 
     def columns(self, control: Control, head: LinearHead, reading: Any) -> Floats:
@@ -95,13 +100,12 @@ class Problem(Protocol):
         """The head before there is any label."""
 
     def head_task(
-        self, control: Control, encoder: "Encoder", examples: Sequence[Example], *, smoothing: float, seed: int
-    ) -> "HeadTask":
-        """What is trained: for examples of which some may lack a target of this control, one at least has it."""
+        self, control: Control, model: Any, examples: Sequence[Example], *, smoothing: float, seed: int
+    ) -> "HeadTask | TextTask":
+        """What the model is trained to: for examples of which some may lack a target of this control, one at least has
+        it."""
 
-    def calibrated(
-        self, control: Control, head: LinearHead, encoder: "Encoder", examples: Sequence[Example]
-    ) -> LinearHead:
+    def calibrated(self, control: Control, head: LinearHead, model: Any, examples: Sequence[Example]) -> LinearHead:
         """A trained head with its probabilities made honest on held-out examples, all with a target; may be none."""
 
     # --------------------------------------------------------------------------------------------------- judgements
@@ -157,6 +161,7 @@ PROBLEMS: dict[str, Problem] = {
     "choices": SingleChoice(),
     "choices-tree": SingleChoice(),
     "choices-multiple": MultipleChoice(),
+    "textarea": Writing(),
 }
 
 
@@ -167,3 +172,8 @@ def problem_for(control: Control) -> Problem:
             f"<{control.kind}> ({control.name}) is not supported.", f"Known: {', '.join(PROBLEMS)}."
         )
     return PROBLEMS[control.kind]
+
+
+def readers(schema: Schema) -> frozenset[str]:
+    """The models that read for the controls of a schema: ``encoder``, ``generator``."""
+    return frozenset(problem_for(control).reads for control in schema.controls)

@@ -15,6 +15,7 @@ class Common:
     """Half of :class:`backend.problems.base.Problem`, to be overridden where a kind differs."""
 
     auto = "auto"
+    reads = "encoder"
     metric: str
     measure: str
 
