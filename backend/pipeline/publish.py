@@ -61,7 +61,7 @@ def push(parts: Parts, key: str, version_name: str, name: str) -> int:
         return 0
     model = load(parts, project, version_name)
     items = [table.items[table.position[t]] for t in todo]
-    by_control = model.outputs(items, parts.features.of(model).get(items))
+    by_control = model.within(0).outputs(items, parts.features.of(model).get(items))
     above = show_above(parts, project, fresh=True)
     predictions = [
         {
