@@ -141,6 +141,16 @@ class Version:
         """The version with a generator that writes for so long from now, and then only remembers; 0: at once."""
         return self if self.generator is None else replace(self, generator=self.generator.within(seconds))
 
+    def knows_texts(self, items: Sequence[Item]) -> list[bool]:
+        """Whether all that is to be written of each item has been written; where nothing writes, nothing is to be."""
+        known = [True] * len(items)
+        for control in self.schema.controls if self.generator is not None else ():
+            if problem_for(control).reads == "generator":
+                for at, reading in self.within(0)._readings(control, items):
+                    for position, written in zip(at, reading, strict=True):
+                        known[position] &= written is not None
+        return known
+
     def with_heads(self, heads: Mapping[str, LinearHead]) -> "Version":
         """The version with some of its heads replaced."""
         return replace(self, heads={**self.heads, **heads})
