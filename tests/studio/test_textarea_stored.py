@@ -31,6 +31,23 @@ def test_a_suggestion_is_stored_both_ways_and_submitted_unchanged_means_the_same
     assert read == {bulk: {"answer": tuple(SPECIAL)}, single: {"answer": tuple(SPECIAL)}, none: None}
 
 
+def test_a_text_that_is_ready_later_is_shown_at_the_same_place_of_the_queue(admin: Studio) -> None:
+    text = config("textarea")
+    schema = parse_schema(text)
+    project = int(admin.create_project("later", text)["id"])
+    first, second = admin.import_tasks(project, [{"data": {"text": "a text"}}] * 2)
+    blank = encode_prediction(schema, {}, ITEM, 0.25, "v1")
+    admin.push_predictions(project, [{"task": second, **blank}, {"task": first, **blank, "score": 0.3}])
+    ids = {p["task"]: p["id"] for p in admin._predictions(project=project)}
+    body = encode_prediction(schema, {"answer": Output(answer=("später",), confidence=0.4)}, ITEM, 0.0, "v1")
+    admin.patch_result(ids[second], body["result"])
+    stored = {p["task"]: p for p in admin._predictions(project=project)}
+    assert stored[second]["result"][0]["value"] == {"text": ["später"]}
+    assert stored[second]["score"] == 0.25
+    assert stored[second]["model_version"] == "v1"
+    assert stored[first]["result"] == []
+
+
 def test_a_text_alone_is_stored_and_read_as_a_list_of_one(admin: Studio) -> None:
     text = config("textarea")
     project = int(admin.create_project("one text", text)["id"])
