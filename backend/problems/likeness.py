@@ -48,12 +48,12 @@ class BleuCounts:
         self._counts = np.array([[*f.counts, *f.totals, f.sys_len, f.ref_len] for f in found], np.int64)
 
     def score(self, at: NDArray[np.int64]) -> float:
-        """BLEU of the texts at these positions, in [0, 1]; 0 where no four words in a row are right."""
+        """BLEU of the texts at these positions, in [0, 1], smoothed as sacrebleu does by default."""
         from sacrebleu.metrics.bleu import BLEU
 
         *ngrams, said, wanted = map(int, self._counts[at].sum(axis=0))
         order = len(ngrams) // 2
-        found: Any = BLEU.compute_bleu(ngrams[:order], ngrams[order:], said, wanted, smooth_method="none")
+        found: Any = BLEU.compute_bleu(ngrams[:order], ngrams[order:], said, wanted, smooth_method="exp")
         return float(found.score / 100)
 
 
