@@ -52,8 +52,9 @@ def test_dual_takes_the_most_uncertain_of_the_most_representative_and_some_by_ch
     ranked, doubt = choose("idds", pool, 60, seed=seed).tolist(), margin(pool.probs)
     x, known = unit(pool.features), unit(pool.labelled_features)
     first = sorted(range(60), key=lambda at: -score(x, list(range(60)), known, at))[:SHORTLIST]
-    pick = choose("dual", pool, 1, seed=seed)[0]
+    pick, other = choose("dual", pool, 2, seed=seed).tolist()
     assert pick == max(first, key=lambda at: doubt[at])
+    assert other not in first  # those that were looked at wait
     assert ranked[0] == first[0]
 
 

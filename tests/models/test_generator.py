@@ -10,7 +10,6 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from backend.active.head import LinearHead
 from backend.errors import ModelError
-from backend.models import generator as module
 from backend.models.generator import Generator
 from backend.models.recipe import Recipe
 from backend.models.spec import TextSpec
@@ -113,11 +112,17 @@ def test_without_time_it_remembers_and_writes_nothing(generator: Generator) -> N
 
 
 def test_what_is_not_finished_in_time_is_not_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    endless = load(folder, max_new_tokens=90)
-    endless.ends = [4]  # a token that it does not say
-    clock = iter(np.arange(0, 1e6, 0.6))
-    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
-    assert endless.within(1).write(["where"]) == [None]
+    endless = load(folder, max_new_tokens=100_000)
+    endless.ends = [1_000]  # a token that it does not say
+    rows, generate = [], endless.model.generate
+
+    def watched(**how: object) -> object:
+        rows.append(generate(**how))
+        return rows[-1]
+
+    monkeypatch.setattr(endless.model, "generate", watched)
+    assert endless.within(0.3).write(["where"]) == [None]
+    assert len(rows) == 1  # it had begun
 
 
 def test_no_memory_for_a_batch_is_memory_for_its_halves(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,17 @@ def test_tasks_that_come_to_the_top_get_a_text_later_and_keep_their_place(parts,
     assert publish.write_more(parts, KEY) == 0
 
 
+def test_the_window_is_filled_up_without_waiting_for_texts(parts, studio, scribe):
+    published(parts)
+    written = len(scribe.written)
+    for task in list(studio.served())[:18]:
+        studio.annotate(task, None)
+    mirror.reconcile(parts, KEY)
+    publish.resort(parts, KEY)
+    assert len(studio.served()) > 2
+    assert len(scribe.written) == written
+
+
 def test_an_opened_task_gets_a_text_in_the_time_that_there_is(parts, studio, scribe):
     published(parts)
     project = parts.registry.must_project(KEY)
