@@ -38,9 +38,10 @@ def write_ahead(
     """Have the texts written that a publication suggests for the first ``TEXT_SUGGESTIONS`` tasks.
 
     Here and not there, since that takes seconds for each, in which an annotator's queue must not wait. They stay in the
-    version's memory.
+    version's memory. Where there is no queue yet, it is not kept waiting for them: they are added to it.
     """
-    if version.generator is None or parts.settings.text_suggestions == 0:
+    first = records.active(parts.registry, project.key) is None
+    if first or version.generator is None or parts.settings.text_suggestions == 0:
         return
     ranking = rank(parts, view(parts, project, version), parts.settings.text_suggestions, refit=False)
     table = ranking.view.table

@@ -65,8 +65,7 @@ def refresh(key: str) -> None:
         _enqueue("train", promote, f"promote-{key}-{version}-{DBOS.workflow_id}", key, version, "asked for")
     _step("mark", lambda: parts().registry.mark_applied(key, applied["through"]))
     _step("resort", _resort, key, applied["oldest_answer"], False)
-    if _step("look for texts", lambda: len(publish.without_text(parts(), key))):
-        _enqueue("tidy", write, f"write-{DBOS.workflow_id}", key)
+    _write_later(key)
 
 
 @DBOS.workflow()
@@ -115,6 +114,7 @@ def publish_version(key: str, version: str, reason: str) -> None:
     _step("push", lambda: publish.push(parts(), key, version, name))
     _step("switch", lambda: publish.switch(parts(), key, version, name, reason))
     _step("resort", _resort, key, 0.0, True)
+    _write_later(key)
     _step("time", lambda: records.add_timing(parts().registry, key, "publish", now() - start))
     _enqueue("tidy", tidy, f"tidy-{DBOS.workflow_id}", key)
 
@@ -129,6 +129,12 @@ def tidy(key: str) -> None:
 def write(key: str) -> None:
     """Write texts for tasks that came to the top, which takes seconds for each."""
     _step("write", lambda: publish.write_more(parts(), key))
+
+
+def _write_later(key: str) -> None:
+    """Start writing where tasks at the top have no text; nobody waits for it."""
+    if _step("look for texts", lambda: len(publish.without_text(parts(), key))):
+        _enqueue("tidy", write, f"write-{DBOS.workflow_id}", key)
 
 
 def _publish(key: str, version: str, reason: str) -> None:

@@ -65,14 +65,24 @@ def scribe(parts):
     return parts.host._generator
 
 
-def published(parts):
+def first_queue(parts):
     mirror.reconcile(parts, KEY)
     version = retrain.cold_start(parts, parts.registry.must_project(KEY)).name
-    encode_pool(parts, KEY, version, lambda *_: None)
-    publish.plan(parts, KEY, version, "v0")
-    publish.push(parts, KEY, version, "v0")
-    publish.switch(parts, KEY, version, "v0", "test")
+    publish_as(parts, version, "v0")
     return version
+
+
+def published(parts):
+    """The publication of a version where there is a queue already."""
+    publish_as(parts, first_queue(parts), "v0.2")
+
+
+def publish_as(parts, version, name):
+    encode_pool(parts, KEY, version, lambda *_: None)
+    publish.plan(parts, KEY, version, name)
+    publish.push(parts, KEY, version, name)
+    publish.switch(parts, KEY, version, name, "test")
+    publish.clean_up(parts, KEY, pause_s=0)
 
 
 def shown(studio):
@@ -90,6 +100,16 @@ def test_a_publication_suggests_for_the_first_tasks_and_writes_for_no_other(part
     assert len(scribe.written) == 6
     assert scribe.seconds  # and all else was only remembered
     assert set(scribe.seconds) == {0}
+
+
+def test_the_first_queue_does_not_wait_for_texts_and_gets_them_later(parts, studio, scribe):
+    first_queue(parts)
+    before = studio.served()
+    assert scribe.written == []
+    assert publish.without_text(parts, KEY) == before[:6]
+    assert publish.write_more(parts, KEY) == 6
+    assert studio.served() == before
+    assert [bool(text) for text in shown(studio).values()] == [True] * 6 + [False] * (len(before) - 6)
 
 
 def test_tasks_that_come_to_the_top_get_a_text_later_and_keep_their_place(parts, studio, scribe):
