@@ -190,6 +190,9 @@ def simulate(
     ] = "",
     batch: Annotated[int, typer.Option(min=1, help="Labels between two decisions.")] = 10,
     audit_share: Annotated[float | None, typer.Option(help="Overrides AUDIT_SHARE.")] = None,
+    test_tasks: Annotated[
+        int, typer.Option(min=0, help="Test tasks to measure on, at random; 0: all, or 100 where texts are written.")
+    ] = 0,
     jobs: Annotated[int, typer.Option(min=0, help="Runs side by side; 0: one for each core.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -203,7 +206,7 @@ def simulate(
         raise UserError(f"There is no adapter {adapter!r}.", "Use lora or none.")
     given = plans.numbers(rounds)
     most = max([labels, *given])
-    content = plans.read_data(data, test, most, config)
+    content = plans.read_data(data, test, most, config, test_tasks)
     plan = plans.plan_of(
         load_settings(threads=1),
         data,
@@ -213,6 +216,7 @@ def simulate(
         rounds=given,
         batch=batch,
         audit_share=audit_share,
+        test_tasks=test_tasks,
     )
     results = run(plan, content, strategy or [], seeds, out, jobs or jobs_here())
     _print(results, as_json, f"{table(results)}\n\n{out}: results.json, curves.png, report.html, table.md")

@@ -60,6 +60,30 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where models run; `auto` takes a GPU if any.")
     threads: int = Field(0, ge=0, description="CPU threads for each process; 0: one for each core.")
 
+    text_model: str = Field(
+        "",
+        description="Model that writes suggestions for `<TextArea>`, causal or sequence-to-sequence, named as "
+        "`BASE_MODEL` is. Empty: nothing is suggested there, the tasks are only put in order.",
+    )
+    text_model_revision: str = Field("", description="Revision of a hub model. Empty: the newest.")
+    text_prompt: str = Field(
+        "",
+        description="What `TEXT_MODEL` is asked where the tag has no `prompt`; `{field}` is a field of the task's "
+        "data. Without one the text follows; empty: the text alone.",
+    )
+    text_max_tokens: int = Field(512, ge=8, le=32768, description="Tokens read of each prompt; the rest is cut off.")
+    text_max_new_tokens: int = Field(96, ge=1, le=4096, description="Tokens of a text that is written, at most.")
+    text_candidates: int = Field(1, ge=1, le=16, description="Texts suggested for a task, best first.")
+    text_beams: int = Field(
+        1, ge=1, le=16, description="Beams of the search for a text; 1: the likeliest token each time."
+    )
+    text_suggestions: int = Field(
+        20, ge=0, le=1000, description="Tasks at the top for which a publication has texts written; 0: none."
+    )
+    text_seconds: float = Field(
+        30, ge=0, le=90, description="Seconds that one `/predict` call may write; what is not ready then is blank."
+    )
+
     retrain_after_labels: int = Field(20, ge=1, description="New labels that start a training.")
     retrain_after_seconds: float = Field(
         90, gt=0, description="Seconds of quiet that start a training when there are `RETRAIN_MIN_LABELS` new labels."
@@ -71,6 +95,8 @@ class Settings(BaseSettings):
     train_batch_size: int = Field(16, ge=1, description="Examples in one update; halved when memory runs out.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the adapter.")
     lora_rank: int = Field(8, ge=1, description="Rank of the LoRA adapter; alpha is twice that.")
+    text_train_steps: int = Field(100, ge=1, description="Updates of one LoRA training of `TEXT_MODEL`, at most.")
+    text_learning_rate: float = Field(5e-4, gt=0, description="Peak learning rate of that adapter.")
     warm_start: float = Field(
         0,
         ge=0,

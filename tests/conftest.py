@@ -34,7 +34,7 @@ class WordHost(ModelHost):
         row = records.version(self._registry, key, name)
         assert row is not None, name
         encoder = self.encoder() if row.location is None else WordEncoder(row.location)
-        return cold_version(encoder, schema)
+        return cold_version(encoder, schema, self.generator(schema))
 
 
 @pytest.fixture

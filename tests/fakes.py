@@ -149,6 +149,10 @@ class FakeStudio:
         self._call("patch_score")
         self.rows[prediction_id]["score"] = score
 
+    def patch_result(self, prediction_id: int, result: Any) -> None:
+        self._call("patch_result")
+        self.rows[prediction_id]["result"] = result
+
     def set_model_version(self, project_id: int, version: str) -> None:
         self._call("set_model_version")
         self.model_version = version

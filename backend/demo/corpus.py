@@ -47,7 +47,7 @@ class Corpus:
 
 def check_learnable(schema: Schema, examples: Sequence[Example]) -> None:
     """Raises UserError where all examples together teach nothing, because all are answered alike."""
-    if not learnable(schema, examples):
+    if not learnable(schema, examples, texts=True):
         raise UserError("The data has a single answer.", "There is something to learn where answers differ.")
 
 

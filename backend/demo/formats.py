@@ -39,6 +39,12 @@ class Labelled:
         return cls({"text": text}, [region] if labels else [])
 
     @classmethod
+    def written(cls, source: str, texts: Sequence[str]) -> "Labelled":
+        """A text with one or more texts that answer it, of the config :data:`TEXT_CONFIG`."""
+        region = {"from_name": "target", "to_name": "source", "type": "textarea", "value": {"text": list(texts)}}
+        return cls({"source": source}, [region])
+
+    @classmethod
     def spans(cls, text: str, spans: Sequence[Mapping[str, Any]]) -> "Labelled":
         """A text with labelled spans of the config of :func:`spans_config`; without any it is left empty."""
         regions = []
@@ -87,10 +93,10 @@ class Format:
 
 
 def labels_of(tasks: Iterable[Labelled]) -> set[str]:
-    """The distinct labels of the tasks' results, whatever their control."""
+    """The distinct labels of the tasks' results, whatever their control; texts that were written are none."""
     found: set[str] = set()
     for task in tasks:
-        for region in task.result:
+        for region in (r for r in task.result if r["type"] != "textarea"):
             for value in region["value"].values():
                 found |= {v for v in value if isinstance(v, str)} if isinstance(value, list) else set()
     return found
@@ -135,6 +141,21 @@ def check_spans(row: Row) -> None:
             raise ValueError(f"the span from {start} to {end} is no place in the text of {len(row['text'])} characters")
         if not isinstance(label, str) or not label.strip():
             raise ValueError("each span needs a `label`, a text that is not empty")
+
+
+TEXT_CONFIG = """<View>
+  <Text name="source" value="$source"/>
+  <TextArea name="target" toName="source" editable="true" rows="4"/>
+</View>
+"""
+
+
+def check_written(row: Row) -> None:
+    """Raises ValueError where ``source`` or ``target`` is no text, or ``references`` no list of texts."""
+    check_texts("source", "target")(row)
+    references = row.get("references", [])
+    if not isinstance(references, list) or not all(isinstance(text, str) and text.strip() for text in references):
+        raise ValueError("`references` must be a list of texts that are not empty")
 
 
 def check_labels(row: Row) -> None:
@@ -297,5 +318,11 @@ FORMATS: list[Format] = [
         check_ranking,
         lambda row: Labelled.ranked(row["items"], row["ranking"]),
         lambda rows: RANKER_CONFIG,
+    ),
+    Format(
+        frozenset({"source", "target"}),
+        check_written,
+        lambda row: Labelled.written(row["source"], row.get("references") or [row["target"]]),
+        lambda _: TEXT_CONFIG,
     ),
 ]

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from backend.models.spec import ModelSpec, resolve
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
+R = TypeVar("R")
 
 SAMPLES = 256  # values of each tensor that identify the weights
 
@@ -132,10 +134,10 @@ class Encoder:
         """The encoder in memory, on its device. Raises ModelError that says why it cannot be loaded."""
         torch.set_num_threads(spec.threads or cores())
         source = resolve(spec.name)
-        with _quiet_loading():
+        with quiet_loading():
             model, tokenizer = _read(spec, source)
         tokens = _tokens(spec, tokenizer, model)
-        base_id = _fingerprint(model, tokens)
+        base_id = fingerprint(model, [tokens.prefix, tokens.max_tokens, len(tokens.tokenizer)])
         model.to(pick_device(spec.device)).eval().requires_grad_(False)
         return cls(model, tokens, spec, base_id)
 
@@ -166,20 +168,8 @@ class Encoder:
         What the adapter does not change (embeddings above all) is shared with this encoder.
         Raises ModelError for an adapter that does not fit.
         """
-        from peft import PeftModel
-
-        model = share(self.model)
-        try:
-            with without_alias_warning():
-                with_adapter = PeftModel.from_pretrained(model, str(directory), is_trainable=False)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise ModelError(f"The adapter in {directory} does not fit {self.spec.name}: {error}") from error
-        _own_adapted_weights(with_adapter)
-        merged = with_adapter.merge_and_unload()
-        merged.eval().requires_grad_(False)
-        weights = (Path(directory) / "adapter_model.safetensors").read_bytes()
-        base_id = hashlib.sha256(self.base_id.encode() + weights).hexdigest()[:16]
-        return Encoder(merged, self.tokens, self.spec, base_id)
+        model = merged(self.model, directory, self.spec.name)
+        return Encoder(model, self.tokens, self.spec, adapter_digest(self.base_id, directory))
 
     def _forward(self, ids: Sequence[Sequence[int]]) -> Floats:
         """Features (B, D) of one batch."""
@@ -189,17 +179,51 @@ class Encoder:
         self, ids: Sequence[Sequence[int]], compute: Callable[[nn.Module, dict[str, Tensor]], Tensor]
     ) -> list[Floats]:
         """What is computed of each sequence of one batch; where memory runs out, of its halves."""
-        try:
+
+        def forward(part: Sequence[Sequence[int]]) -> list[Floats]:
             with torch.inference_mode(), autocast(self.device):
-                return list(compute(self.model, self.tokens.batch(ids, self.device)).cpu().numpy())
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-        if len(ids) == 1:
-            raise ModelError(f"No memory for one text of {len(ids[0])} tokens.", "Lower MAX_TOKENS.")
-        free_memory()
-        half = len(ids) // 2
-        return self._in_halves(ids[:half], compute) + self._in_halves(ids[half:], compute)
+                return list(compute(self.model, self.tokens.batch(part, self.device)).cpu().numpy())
+
+        return in_halves(
+            ids, forward, lambda one: ModelError(f"No memory for one text of {len(one)} tokens.", "Lower MAX_TOKENS.")
+        )
+
+
+def in_halves(rows: Sequence[T], compute: Callable[[Sequence[T]], list[R]], alone: Callable[[T], Exception]) -> list[R]:
+    """What is computed of rows; where memory runs out, of their halves. Raises ``alone`` where one is too much."""
+    try:
+        return compute(rows)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+    if len(rows) == 1:
+        raise alone(rows[0])
+    free_memory()
+    half = len(rows) // 2
+    return in_halves(rows[:half], compute, alone) + in_halves(rows[half:], compute, alone)
+
+
+def merged(model: nn.Module, directory: Path, name: str) -> nn.Module:
+    """A copy of a model with the adapter in ``directory`` merged in; what that does not change is shared.
+
+    Raises ModelError for an adapter that does not fit.
+    """
+    from peft import PeftModel
+
+    try:
+        with without_alias_warning():
+            with_adapter = PeftModel.from_pretrained(share(model), str(directory), is_trainable=False)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"The adapter in {directory} does not fit {name}: {error}") from error
+    _own_adapted_weights(with_adapter)
+    found: nn.Module = with_adapter.merge_and_unload()
+    return found.eval().requires_grad_(False)
+
+
+def adapter_digest(base_id: str, directory: Path) -> str:
+    """16 hex digits that name a model and the adapter in ``directory``."""
+    weights = (Path(directory) / "adapter_model.safetensors").read_bytes()
+    return hashlib.sha256(base_id.encode() + weights).hexdigest()[:16]
 
 
 def last_hidden(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -262,7 +286,7 @@ def without_alias_warning() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet_loading() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
     """Inside, transformers reports no unused weights and draws no bar: what matters is checked and raised."""
     level, bar = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -290,25 +314,41 @@ def _own_adapted_weights(model: nn.Module) -> None:
 
 
 def _read(spec: ModelSpec, source: str) -> tuple[nn.Module, Any]:
+    def kind(config: Any) -> Any:
+        _check_encoder(spec, config)
+        return AutoModel
+
+    return read_pretrained(spec.name, spec.revision, source, "BASE_MODEL", kind, _no_pooler)
+
+
+def read_pretrained(
+    name: str,
+    revision: str,
+    source: str,
+    setting: str,
+    kind: Callable[[Any], Any],
+    more: Callable[[Any], dict[str, Any]] = lambda _: {},
+) -> tuple[nn.Module, Any]:
+    """A model in float32 and its tokenizer. ``kind``: the config -> the class of transformers that loads it; ``more``:
+    what else that is told. Raises ModelError that names the ``setting``."""
     options: dict[str, Any] = {"trust_remote_code": False}
-    if source == spec.name and spec.revision:
-        options["revision"] = spec.revision
+    if source == name and revision:
+        options["revision"] = revision
     try:
         config = AutoConfig.from_pretrained(source, **options)
-        _check_encoder(spec, config)
-        model, info = AutoModel.from_pretrained(
-            source, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **_no_pooler(config), **options
+        model, info = kind(config).from_pretrained(
+            source, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **more(config), **options
         )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"The base model {spec.name} cannot be loaded: {first}",
-            "Check BASE_MODEL: a hub name (the hub must be reachable once), a folder, or an installed package that "
+            f"The base model {name} cannot be loaded: {first}",
+            f"Check {setting}: a hub name (the hub must be reachable once), a folder, or an installed package that "
             "carries safetensors.",
         ) from error
     if missing := sorted(info["missing_keys"]):
-        raise ModelError(f"{spec.name} lacks weights, {missing[0]} and {len(missing) - 1} more: they would be random.")
+        raise ModelError(f"{name} lacks weights, {missing[0]} and {len(missing) - 1} more: they would be random.")
     return model, tokenizer
 
 
@@ -341,10 +381,10 @@ def _positions(model: nn.Module) -> int:
     return int(getattr(model.config, "max_position_embeddings", None) or 2**31)
 
 
-def _fingerprint(model: nn.Module, tokens: Tokens) -> str:
-    """16 hex digits of the architecture, a sample of every weight, and how texts are cut."""
+def fingerprint(model: nn.Module, read: Sequence[Any]) -> str:
+    """16 hex digits of the architecture, a sample of every weight, and how texts are ``read``, as JSON values."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([type(model).__name__, tokens.prefix, tokens.max_tokens, len(tokens.tokenizer)]).encode())
+    digest.update(json.dumps([type(model).__name__, *read]).encode())
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // SAMPLES)]

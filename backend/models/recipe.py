@@ -30,10 +30,13 @@ class Recipe:
     self_training: float = 0.0  # what the active version is surer of teaches too; 0: nothing does
     self_weight: float = 0.5  # of such an example; an annotator's is 1
     self_after: int = 100  # labels
+    text_steps: int = 100  # of a generator, and so on
+    text_learning_rate: float = 5e-4
+    text_batch_size: int = 8
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch_size, self.lora_rank) < 1:
+        if min(self.steps, self.batch_size, self.lora_rank, self.text_steps, self.text_batch_size) < 1:
             raise ValueError(f"steps, batch_size and lora_rank must be at least 1: {self}")
         shares = (self.dropout, self.smoothing, self.plateau, self.cooldown)
         if not (0 <= self.warmup <= 1 and all(0 <= share < 1 for share in shares)):
@@ -55,5 +58,7 @@ class Recipe:
             lora_rank=settings.lora_rank,
             warm_start=settings.warm_start,
             self_training=settings.self_training,
+            text_steps=settings.text_train_steps,
+            text_learning_rate=settings.text_learning_rate,
             seed=settings.seed,
         )

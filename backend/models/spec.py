@@ -34,7 +34,42 @@ class ModelSpec:
         )
 
 
-def resolve(name: str) -> str:
+@dataclass(frozen=True)
+class TextSpec:
+    """A model that writes, and how. ``prompt``: the template of controls that have none; ``max_tokens`` of a prompt,
+    ``max_new_tokens`` of a text; ``candidates`` texts are written, with ``beams`` or as many beams."""
+
+    name: str
+    revision: str = ""
+    prompt: str = ""
+    max_tokens: int = 512
+    max_new_tokens: int = 96
+    candidates: int = 1
+    beams: int = 1
+    batch_tokens: int = 4096
+    device: str = "auto"
+    threads: int = 0
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "TextSpec | None":
+        """The model of these settings that writes; None without one."""
+        if not settings.text_model:
+            return None
+        return cls(
+            name=settings.text_model,
+            revision=settings.text_model_revision,
+            prompt=settings.text_prompt,
+            max_tokens=settings.text_max_tokens,
+            max_new_tokens=settings.text_max_new_tokens,
+            candidates=settings.text_candidates,
+            beams=settings.text_beams,
+            batch_tokens=settings.batch_tokens,
+            device=settings.device,
+            threads=settings.threads,
+        )
+
+
+def resolve(name: str, setting: str = "BASE_MODEL") -> str:
     """Where transformers finds the model: a folder, or ``name`` itself as a name on the hub.
 
     A folder wins, then an installed package that carries weights (its code is not run). Raises ModelError for a
@@ -45,7 +80,7 @@ def resolve(name: str) -> str:
     if "/" not in name and (folder := _in_package(name.replace("-", "_"))):
         return str(folder)
     if name.startswith((".", "/", "~")):
-        raise ModelError(f"There is no folder {name}.", "Correct BASE_MODEL.")
+        raise ModelError(f"There is no folder {name}.", f"Correct {setting}.")
     return name
 
 

@@ -7,10 +7,11 @@ et al., On the Stability of Fine-tuning BERT, 2021). A contrastive loss pulls ex
 labels it is worth more than any other number of the recipe.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ from backend.models.encoder import (
 from backend.models.recipe import Recipe
 from backend.models.schedule import Schedule
 from backend.telemetry import logger
+
+if TYPE_CHECKING:
+    from backend.models.generator import Generator
 
 Floats = NDArray[np.float32]
 Loss = Callable[[Tensor, NDArray[np.int64]], Tensor]
@@ -95,16 +99,8 @@ def train_adapter(
     if start is not None:
         blend(model, start, recipe.warm_start)
     heads = {name: _torch_head(task.start, encoder.device) for name, task in tasks.items()}
-    read = _Read.of(tasks)
-    run = _Run(encoder, model, heads, tasks, read, recipe, warm=start is not None)
-    losses: list[float] = []
-    for step, batch in enumerate(draws(read.lengths(), recipe), start=1):
-        losses.append(run.update(batch))
-        if not np.isfinite(losses[-1]):
-            raise ModelError(f"The loss is {losses[-1]} at step {step}.", "Lower LEARNING_RATE.")
-        on_progress(step, run.plan.end, losses[-1])
-        if step == run.plan.end:
-            break
+    run = _Run(encoder, model, heads, tasks, _Read.of(tasks), recipe, warm=start is not None)
+    losses = run.descend(on_progress)
 
     def save(folder: Path) -> None:
         model.save_pretrained(str(folder), safe_serialization=True)
@@ -160,15 +156,15 @@ def draws(lengths: Sequence[int], recipe: Recipe) -> Iterator[NDArray[np.int64]]
         yield group[order[step % updates]]
 
 
-def attach(encoder: Encoder, recipe: Recipe) -> Any:
-    """A peft model on a copy of the encoder, ready to be trained; only the adapter has gradients."""
+def attach(base: "Encoder | Generator", recipe: Recipe) -> Any:
+    """A peft model on a copy of the base model, ready to be trained; only the adapter has gradients."""
     from peft import LoraConfig, get_peft_model
 
-    model = share(encoder.model)
-    model.config._name_or_path = encoder.spec.name  # type: ignore[union-attr]
+    model = share(base.model)
+    model.config._name_or_path = base.spec.name  # type: ignore[union-attr]
     names = linear_layers(model)
     if not names:
-        raise ModelError(f"{encoder.spec.name} has no linear layers that an adapter could go to.")
+        raise ModelError(f"{base.spec.name} has no linear layers that an adapter could go to.")
     config = LoraConfig(
         r=recipe.lora_rank,
         lora_alpha=int(recipe.lora_alpha_ratio * recipe.lora_rank),
@@ -198,8 +194,11 @@ def blend(model: Any, folder: Path, share: float) -> None:
 
 
 def linear_layers(model: nn.Module) -> list[str]:
-    """Full names of all linear layers of attention and MLP; poolers are not among them."""
-    return [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and "pooler" not in n.split(".")]
+    """Full names of all linear layers of attention and MLP; poolers and what gives tokens their logits are not among
+    them."""
+    logits = getattr(model, "get_output_embeddings", lambda: None)()
+    linear = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not logits]
+    return [n for n, _ in linear if "pooler" not in n.split(".")]
 
 
 def contrast(features: Tensor, groups: Tensor, temperature: float) -> Tensor:
@@ -220,38 +219,38 @@ def contrast(features: Tensor, groups: Tensor, temperature: float) -> Tensor:
     return -(nearness.sum(dim=1)[paired] / same.sum(dim=1)[paired]).mean()
 
 
-class _Run:
-    """The state of one training: model, heads, optimiser, and how many examples fit into memory."""
+class Descent(ABC):
+    """One training: its schedule, optimiser, and how many examples fit into memory.
+
+    ``groups``: parameters with their peak rates, as optimisers take them; ``lengths``: tokens of each example;
+    ``cut``: the setting that makes them fewer.
+    """
 
     def __init__(
-        self,
-        encoder: Encoder,
-        model: Any,
-        heads: Mapping[str, nn.Linear],
-        tasks: Mapping[str, HeadTask],
-        read: _Read,
-        recipe: Recipe,
-        *,
-        warm: bool = False,
+        self, groups: list[dict[str, Any]], recipe: Recipe, lengths: Sequence[int], cut: str, *, warm: bool
     ) -> None:
-        self.encoder, self.model, self.heads, self.tasks, self.read, self.recipe = (
-            encoder, model, heads, tasks, read, recipe
-        )  # fmt: skip
+        self.recipe, self.lengths, self.cut = recipe, lengths, cut
         self.at_once = recipe.batch_size
-        self.plan = Schedule(recipe, len(read.sequences), warm=warm)
-        self.dropout = nn.Dropout(recipe.dropout)
-        adapter = [p for p in model.parameters() if p.requires_grad]
-        head = [p for h in heads.values() for p in h.parameters()]
-        self.trained = [*adapter, *head]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": adapter, "lr": recipe.learning_rate},
-                {"params": head, "lr": recipe.learning_rate * recipe.head_lr_ratio},
-            ],
-            weight_decay=recipe.weight_decay,
-        )
+        self.plan = Schedule(recipe, len(lengths), warm=warm)
+        self.trained = [p for group in groups for p in group["params"]]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.plan.rate)
-        self.groups = {n: torch.from_numpy(t.groups).to(encoder.device) for n, t in tasks.items()}
+
+    @abstractmethod
+    def _portion(self, rows: NDArray[np.int64], n: int) -> float:
+        """Add the gradients of some rows of a batch of ``n``; their share of its loss."""
+
+    def descend(self, on_progress: Progress) -> list[float]:
+        """The losses of all updates. Raises ModelError where one is not finite."""
+        losses: list[float] = []
+        for step, batch in enumerate(draws(self.lengths, self.recipe), start=1):
+            losses.append(self.update(batch))
+            if not np.isfinite(losses[-1]):
+                raise ModelError(f"The loss is {losses[-1]} at step {step}.", "Lower LEARNING_RATE.")
+            on_progress(step, self.plan.end, losses[-1])
+            if step == self.plan.end:
+                break
+        return losses
 
     def update(self, batch: NDArray[np.int64]) -> float:
         """One update; its mean loss over examples and heads."""
@@ -272,14 +271,39 @@ class _Run:
             if not out_of_memory(error):
                 raise
         if self.at_once == 1:
-            raise ModelError("No memory for training on one example at a time.", "Lower MAX_TOKENS.")
+            raise ModelError("No memory for training on one example at a time.", f"Lower {self.cut}.")
         free_memory()
         self.at_once = max(1, self.at_once // 2)
         log.warning("out of memory: fewer examples at once, the same update", at_once=self.at_once)
         return self._gradients(batch)
 
+
+class _Run(Descent):
+    """The state of one training: model, heads, and what they read."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        model: Any,
+        heads: Mapping[str, nn.Linear],
+        tasks: Mapping[str, HeadTask],
+        read: _Read,
+        recipe: Recipe,
+        *,
+        warm: bool = False,
+    ) -> None:
+        self.encoder, self.model, self.heads, self.tasks, self.read = encoder, model, heads, tasks, read
+        self.dropout = nn.Dropout(recipe.dropout)
+        adapter = [p for p in model.parameters() if p.requires_grad]
+        head = [p for h in heads.values() for p in h.parameters()]
+        groups: list[dict[str, Any]] = [
+            {"params": adapter, "lr": recipe.learning_rate},
+            {"params": head, "lr": recipe.learning_rate * recipe.head_lr_ratio},
+        ]
+        super().__init__(groups, recipe, read.lengths(), "MAX_TOKENS", warm=warm)
+        self.groups = {n: torch.from_numpy(t.groups).to(encoder.device) for n, t in tasks.items()}
+
     def _portion(self, rows: NDArray[np.int64], n: int) -> float:
-        """Add the gradients of some rows of a batch of ``n``; their share of its loss."""
         device = self.encoder.device
         sequences = [ids for row in rows for ids in self.read.sequences[row]]
         first = np.cumsum([0, *(len(self.read.sequences[row]) for row in rows)])  # of each row among the sequences

@@ -1,6 +1,7 @@
 """What is due in a project, derived from the database alone: nothing has to be remembered between two looks."""
 
 from backend.pipeline.parts import Parts
+from backend.problems.base import readers
 from backend.registry import versions as records
 from backend.registry.database import now
 from backend.registry.records import JOB_ACTIVE, Project
@@ -50,6 +51,11 @@ def new_labels(parts: Parts, project: Project) -> int:
     return parts.registry.changed_since(project.key, max((v.seen for v in rows), default=0))
 
 
+def trainable(parts: Parts, project: Project) -> bool:
+    """Whether there is a model that labels of the project can teach."""
+    return readers(project.asks()) != {"generator"} or bool(parts.settings.text_model)
+
+
 def training(parts: Parts, project: Project) -> str | None:
     """The id of the training that is due, or None.
 
@@ -57,7 +63,7 @@ def training(parts: Parts, project: Project) -> str | None:
     training that failed is not repeated for the same labels unless somebody asks.
     """
     newest, at = parts.registry.newest_change(project.key)
-    if not newest:
+    if not newest or not trainable(parts, project):
         return None
     job = records.newest_job(parts.registry, project.key)
     if job is not None and (job.state in JOB_ACTIVE or job.seen >= newest):

@@ -7,6 +7,7 @@ import numpy as np
 from backend.pipeline.decide import Field, fresh_judge
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import TaskTable, read_labels
+from backend.pipeline.ranking import rank, view
 from backend.problems.version import Version
 from backend.registry import versions as records
 from backend.registry.records import Project
@@ -26,7 +27,28 @@ def encode_pool(parts: Parts, key: str, version_name: str, on_progress: Callable
     def report(done: int, total: int) -> None:
         on_progress(done / max(total, 1), f"encoding: {done} of {total} tasks")
 
-    return parts.features.of(version).fill(version, items, report)
+    found = parts.features.of(version).fill(version, items, report)
+    write_ahead(parts, project, version, on_progress)
+    return found
+
+
+def write_ahead(
+    parts: Parts, project: Project, version: Version, on_progress: Callable[[float, str], None] = lambda *_: None
+) -> None:
+    """Have the texts written that a publication suggests for the first ``TEXT_SUGGESTIONS`` tasks.
+
+    Here and not there, since that takes seconds for each, in which an annotator's queue must not wait. They stay in the
+    version's memory. Where there is no queue yet, it is not kept waiting for them: they are added to it.
+    """
+    first = records.active(parts.registry, project.key) is None
+    if first or version.generator is None or parts.settings.text_suggestions == 0:
+        return
+    ranking = rank(parts, view(parts, project, version), parts.settings.text_suggestions, refit=False)
+    table = ranking.view.table
+    items = [table.items[table.position[pick.task_id]] for pick in ranking.picks]
+    for done, item in enumerate(items, start=1):
+        version.outputs([item], np.zeros((1, version.dim), np.float32))
+        on_progress(done / len(items), f"writing: {done} of {len(items)} tasks")
 
 
 def candidates(parts: Parts, project: Project, version: Version, table: TaskTable) -> list[int]:

@@ -72,14 +72,18 @@ def stop_set(table: TaskTable) -> NDArray[np.int64]:
 def _judged(
     parts: Parts, version: Version, items: Sequence[Item]
 ) -> tuple[list[tuple[Hashable, ...]], NDArray[np.float64]]:
-    """What a version answers to items, one word for each control, and what a label of each is worth (N,)."""
-    if not items:
+    """What a version answers to items, one word for each control, and what a label of each is worth (N,).
+
+    Texts are not among the answers, since to write them takes minutes; none of both where there are only such.
+    """
+    quick = [c for c in version.schema.controls if problem_for(c).reads != "generator"]
+    if not items or not quick:
         return [], np.zeros(0)
     store = parts.features.of(version)
     store.fill(version, items)
     rows = store.get(items)
-    outputs = version.outputs(items, rows)
-    words = [[_word(c, output) for output in outputs[c.name]] for c in version.schema.controls]
+    outputs = version.within(0).outputs(items, rows)
+    words = [[_word(c, output) for output in outputs[c.name]] for c in quick]
     return list(zip(*words, strict=True)), version.judge.worth(rows)
 
 

@@ -4,7 +4,7 @@ Three queues, all partitioned by project so that within a project one thing happ
 
 - ``queue``: refresh, publish, reconcile — short, they touch Label Studio's queue;
 - ``train``: trainings and the encoding of pools — long, they touch nothing an annotator sees;
-- ``tidy``: deleting what former versions left in Label Studio, one row at a time.
+- ``tidy``: deleting what former versions left in Label Studio, one row at a time, and writing texts that are missing.
 
 A workflow that was interrupted goes on at its first unfinished step. Nothing is lost if a start is missed: the ticks
 derive what is due from the database alone.
@@ -65,6 +65,7 @@ def refresh(key: str) -> None:
         _enqueue("train", promote, f"promote-{key}-{version}-{DBOS.workflow_id}", key, version, "asked for")
     _step("mark", lambda: parts().registry.mark_applied(key, applied["through"]))
     _step("resort", _resort, key, applied["oldest_answer"], False)
+    _write_later(key)
 
 
 @DBOS.workflow()
@@ -113,6 +114,7 @@ def publish_version(key: str, version: str, reason: str) -> None:
     _step("push", lambda: publish.push(parts(), key, version, name))
     _step("switch", lambda: publish.switch(parts(), key, version, name, reason))
     _step("resort", _resort, key, 0.0, True)
+    _write_later(key)
     _step("time", lambda: records.add_timing(parts().registry, key, "publish", now() - start))
     _enqueue("tidy", tidy, f"tidy-{DBOS.workflow_id}", key)
 
@@ -121,6 +123,18 @@ def publish_version(key: str, version: str, reason: str) -> None:
 def tidy(key: str) -> None:
     """Delete what former versions left, slowly."""
     _step("clean up", lambda: publish.clean_up(parts(), key))
+
+
+@DBOS.workflow()
+def write(key: str) -> None:
+    """Write texts for tasks that came to the top, which takes seconds for each."""
+    _step("write", lambda: publish.write_more(parts(), key))
+
+
+def _write_later(key: str) -> None:
+    """Start writing where tasks at the top have no text; nobody waits for it."""
+    if _step("look for texts", lambda: len(publish.without_text(parts(), key))):
+        _enqueue("tidy", write, f"write-{DBOS.workflow_id}", key)
 
 
 def _publish(key: str, version: str, reason: str) -> None:

@@ -104,7 +104,7 @@ def _said(
     a time."""
     if not items:
         return {}
-    version = _version(parts, project, schema, active)
+    version = _version(parts, project, schema, active).within(parts.settings.text_seconds)
     order = sorted(items, key=lambda at: (len(items[at].text), at))
     found: dict[int, tuple[dict[str, Output], float]] = {}
     for start in range(0, len(order), TURN):

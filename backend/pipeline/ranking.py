@@ -64,7 +64,7 @@ def _outputs(view: View, version: Version, task_ids: Sequence[int]) -> dict[int,
     if not task_ids:
         return {}
     items = [view.table.items[view.table.position[i]] for i in task_ids]
-    by_control = version.outputs(items, view.store.get(items))
+    by_control = version.within(0).outputs(items, view.store.get(items))  # texts are written ahead: pipeline/encode.py
     return {i: {name: outputs[at] for name, outputs in by_control.items()} for at, i in enumerate(task_ids)}
 
 

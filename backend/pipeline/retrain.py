@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from backend.active.metrics import accuracy_interval, worse_beyond_noise
 from backend.errors import UserError
 from backend.models.recipe import Recipe
-from backend.models.spec import ModelSpec
+from backend.models.spec import ModelSpec, TextSpec
 from backend.pipeline.evaluation import evaluate, interval_json
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.pipeline.publish import load
-from backend.problems.base import problem_for
+from backend.problems.base import problem_for, readers
 from backend.problems.examples import example_from, example_json, learnable
 from backend.problems.guessing import LOOKED_AT, guesses, wants_guesses
 from backend.problems.schema import Control, Example, Output, Schema
@@ -39,6 +39,7 @@ log = logger("retrain")
 
 Progress = Callable[[float, str], None]
 Outputs = Mapping[str, Sequence[Output]]
+TEXTS_MEASURED = 100  # held-out tasks that two versions write texts for
 
 
 def cold_start(parts: Parts, project: Project) -> VersionRow:
@@ -71,9 +72,11 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
     labels = read_labels(parts.registry, project, table)
     train, held_out = split(table, labels)
-    _check_enough(project, train)
+    n, schema = len(train) + len(held_out), project.asks()
+    writer = TextSpec.from_settings(parts.settings) if "generator" in readers(schema) else None
+    _check_enough(schema, train, writer)
     recipe = Recipe.from_settings(parts.settings)
-    start, schema = _start(parts, project, recipe), project.asks()
+    start, held_out = _start(parts, project, recipe), measurable(schema, held_out)
     content = {
         "schema": schema.to_json(),
         "model": asdict(ModelSpec.from_settings(parts.settings)),
@@ -82,12 +85,13 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
         "guessed": [example_json(schema, e) for e in _guessed(parts, project, table, labels, recipe, len(train))],
         "held_out": [example_json(schema, e) for e in held_out],
         "start": start,
+        **({"text_model": asdict(writer)} if writer else {}),
     }
     text = json.dumps(content, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = data_folder(parts.settings, "work", digest) / "snapshot.json"
     path.write_text(text)
-    return {"hash": digest, "path": str(path), "seen": seen, "labels": len(train) + len(held_out), "start": start}
+    return {"hash": digest, "path": str(path), "seen": seen, "labels": n, "start": start}
 
 
 def _start(parts: Parts, project: Project, recipe: Recipe) -> str | None:
@@ -137,6 +141,20 @@ def split(table: TaskTable, labels: Labels) -> tuple[list[Example], list[Example
             example = Example(task_id, table.items[at], labels.targets[task_id])
             (held_out if table.audit[at] else train).append(example)
     return train, held_out
+
+
+def measurable(schema: Schema, held_out: Sequence[Example]) -> list[Example]:
+    """Held-out examples of which at most ``TEXTS_MEASURED`` ask for texts: to write one takes seconds."""
+    slow = {c.name for c in schema.controls if problem_for(c).reads == "generator"}
+    kept, texts = [], 0
+    for example in held_out:
+        asked = slow & set(example.targets)
+        texts += bool(asked)
+        if asked and texts > TEXTS_MEASURED:
+            example = replace(example, targets={k: v for k, v in example.targets.items() if k not in slow})
+        if example.targets:
+            kept.append(example)
+    return kept
 
 
 def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Progress) -> str:
@@ -196,7 +214,8 @@ def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str)
     meta = json.loads((parts.storage.get(location) / "version.json").read_text())
     trained_schema = Schema.from_json(content["schema"])
     held_out = [example_from(trained_schema, e) for e in content["held_out"]]
-    version = load_version(parts.storage.get(location), parts.host.encoder())
+    generator = parts.host.generator(trained_schema)
+    version = load_version(parts.storage.get(location), parts.host.encoder(), generator)
     outputs = _outputs(version, held_out)
     quality = qualities(trained_schema, held_out, outputs, parts.settings.weights)
     verdict = _verdict(parts, project, held_out, quality)
@@ -318,8 +337,10 @@ def _right(quality: float) -> str:
     return f"{quality:.1f}".removesuffix(".0")
 
 
-def _check_enough(project: Project, train: list[Example]) -> None:
-    if not learnable(project.asks(), train):
+def _check_enough(schema: Schema, train: list[Example], writer: TextSpec | None) -> None:
+    if readers(schema) == {"generator"} and writer is None:
+        raise UserError("TEXT_MODEL is not set, so there is nothing to train.", "Set it; the queue is kept without it.")
+    if not learnable(schema, train, texts=writer is not None):
         raise UserError(
             f"{len(train)} labelled tasks that may be trained on are too few, or they all have the same label.",
             "Label a few more; tasks of the audit share do not count.",

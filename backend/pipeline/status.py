@@ -96,7 +96,10 @@ def _training(parts: Parts, project: Project) -> dict[str, Any]:
         return {"state": "due", "progress": 0.0, "message": "starts in a moment", "job": None}
     if job is not None and job.state == "failed":
         return _job(job)
-    return {"state": "idle", "progress": 0.0, "message": job.message if job else "", "job": job.id if job else None}
+    message = job.message if job else ""
+    if project.schema is not None and not due.trainable(parts, project):
+        message = "TEXT_MODEL is not set: tasks are put in order, nothing is suggested or learned"
+    return {"state": "idle", "progress": 0.0, "message": message, "job": job.id if job else None}
 
 
 def _job(job: Job) -> dict[str, Any]:

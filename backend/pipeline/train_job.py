@@ -23,7 +23,7 @@ def main(snapshot: str, out: str, start: str = "") -> None:
     from tqdm import tqdm
 
     from backend.models.recipe import Recipe
-    from backend.models.spec import ModelSpec
+    from backend.models.spec import ModelSpec, TextSpec
     from backend.problems.training import train_version
 
     content = json.loads(Path(snapshot).read_text())
@@ -46,6 +46,7 @@ def main(snapshot: str, out: str, start: str = "") -> None:
             Path(out),
             on_progress,
             Path(start) if start else None,
+            TextSpec(**content["text_model"]) if content.get("text_model") else None,
         )
 
 

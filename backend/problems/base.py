@@ -17,12 +17,13 @@ from backend.problems.question import Question
 from backend.problems.ranker import Ranker
 from backend.problems.rating import Rating
 from backend.problems.region import RegionChoice
-from backend.problems.schema import Control, Example, Floats, Item, Output
+from backend.problems.schema import Control, Example, Floats, Item, Output, Schema
 from backend.problems.spans import Spans
+from backend.problems.writing import Writing
 
 if TYPE_CHECKING:
-    from backend.models.encoder import Encoder
     from backend.models.training import HeadTask
+    from backend.models.writer import TextTask
 
 
 class Problem(Protocol):
@@ -32,7 +33,8 @@ class Problem(Protocol):
     numbers of a task that are kept, so that a queue is sorted without the model. ``fast``: the columns are a reading,
     so that a head can be refitted to new labels in a fraction of a second; other problems keep a judgement of the
     version's own head in them. ``metric`` names what :meth:`quality` is on average, ``score`` the first of
-    :meth:`scores`, ``measure`` what :meth:`profile` measures, ``auto`` the strategy that ``auto`` stands for.
+    :meth:`scores`, ``measure`` what :meth:`profile` measures, ``auto`` the strategy that ``auto`` stands for. ``reads``
+    names the model that reads the items: the ``encoder``, or the ``generator`` where there is one (else ``None``).
     """
 
     @property
@@ -50,6 +52,9 @@ class Problem(Protocol):
     @property
     def auto(self) -> str: ...
 
+    @property
+    def reads(self) -> str: ...
+
     # --------------------------------------------------------------------------------------------------- targets
     def can_fit(self, control: Control, targets: Sequence[Any]) -> bool:
         """Whether there is enough to learn from."""
@@ -62,12 +67,12 @@ class Problem(Protocol):
 
     # --------------------------------------------------------------------------------------------------- the model
     def texts(self, control: Control, item: Item) -> tuple[str, ...]:
-        """What the encoder reads of an item that has the control's fields."""
+        """What is read of an item that has the control's fields."""
 
     def width(self, control: Control, dim: int) -> int:
         """W, the columns that are kept of each task, for features of size ``dim``."""
 
-    def read(self, control: Control, head: LinearHead, encoder: "Encoder", items: Sequence[Item]) -> Any:
+    def read(self, control: Control, head: LinearHead, model: Any, items: Sequence[Item]) -> Any:
         """The reading of N items."""
 
     def columns(self, control: Control, head: LinearHead, reading: Any) -> Floats:
@@ -76,7 +81,7 @@ class Problem(Protocol):
     def outputs(self, control: Control, head: LinearHead, reading: Any) -> list[Output]:
         """What the head says of the N items of a reading."""
 
-    def guided(self, control: Control, head: LinearHead, encoder: "Encoder", item: Item, given: Any) -> Output | None:
+    def guided(self, control: Control, head: LinearHead, model: Any, item: Item, given: Any) -> Output | None:
         """What is said of an item that an annotator is working on and of which ``given``, a target, is answered so far;
         None where that makes no difference."""
 
@@ -106,13 +111,12 @@ class Problem(Protocol):
         """The head before there is any label."""
 
     def head_task(
-        self, control: Control, encoder: "Encoder", examples: Sequence[Example], *, smoothing: float, seed: int
-    ) -> "HeadTask":
-        """What is trained: for examples of which some may lack a target of this control, one at least has it."""
+        self, control: Control, model: Any, examples: Sequence[Example], *, smoothing: float, seed: int
+    ) -> "HeadTask | TextTask":
+        """What the model is trained to: for examples of which some may lack a target of this control, one at least has
+        it."""
 
-    def calibrated(
-        self, control: Control, head: LinearHead, encoder: "Encoder", examples: Sequence[Example]
-    ) -> LinearHead:
+    def calibrated(self, control: Control, head: LinearHead, model: Any, examples: Sequence[Example]) -> LinearHead:
         """A trained head with its probabilities made honest on held-out examples, all with a target; may be none."""
 
     # --------------------------------------------------------------------------------------------------- judgements
@@ -178,6 +182,7 @@ PROBLEMS: dict[str, Problem] = {
     "number": Number(),
     "pairwise": Pairwise(),
     "ranker": Ranker(),
+    "textarea": Writing(),
 }
 
 
@@ -188,3 +193,8 @@ def problem_for(control: Control) -> Problem:
             f"<{control.kind}> ({control.name}) is not supported.", f"Known: {', '.join(PROBLEMS)}."
         )
     return PROBLEMS[control.kind]
+
+
+def readers(schema: Schema) -> frozenset[str]:
+    """The models that read for the controls of a schema: ``encoder``, ``generator``."""
+    return frozenset(problem_for(control).reads for control in schema.controls)

@@ -1,7 +1,7 @@
 """What most problems have in common."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,6 @@ from backend.active.head import LinearHead
 from backend.active.metrics import Interval, bootstrap_interval
 from backend.problems.schema import Control, Floats, Item, Output
 
-if TYPE_CHECKING:
-    from backend.models.encoder import Encoder
-
 NOTHING_LEARNED = "there is no label yet to learn from"  # what a head says that cannot know better
 
 
@@ -20,6 +17,7 @@ class Common:
     """Half of :class:`backend.problems.base.Problem`, to be overridden where a kind differs."""
 
     auto = "auto"
+    reads = "encoder"
     metric: str
     measure: str
 
@@ -45,7 +43,7 @@ class Common:
     ) -> LinearHead:
         raise NotImplementedError("only the head of a fast problem is fitted to columns")
 
-    def guided(self, control: Control, head: LinearHead, encoder: "Encoder", item: Item, given: Any) -> Output | None:
+    def guided(self, control: Control, head: LinearHead, model: Any, item: Item, given: Any) -> Output | None:
         """None: an answer that is begun makes no difference."""
         return None
 

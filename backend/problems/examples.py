@@ -7,12 +7,13 @@ from backend.problems.base import problem_for
 from backend.problems.schema import Control, Example, Item, Schema
 
 
-def learnable(schema: Schema, train: Sequence[Example]) -> list[Control]:
-    """The controls of which there are enough different targets to learn from."""
+def learnable(schema: Schema, train: Sequence[Example], *, texts: bool = False) -> list[Control]:
+    """The controls of which there are enough different targets to learn from; ``texts``: a generator can learn too."""
     return [
         c
         for c in schema.controls
-        if problem_for(c).can_fit(c, [e.targets[c.name] for e in train if c.name in e.targets])
+        if (texts or problem_for(c).reads != "generator")
+        and problem_for(c).can_fit(c, [e.targets[c.name] for e in train if c.name in e.targets])
     ]
 
 

@@ -35,10 +35,10 @@ class Pooled(Common, ABC):
         """Columns kept for each task, for features of size ``dim``."""
         return dim
 
-    def read(self, control: Control, head: LinearHead, encoder: "Encoder", items: Sequence[Item]) -> Floats:
+    def read(self, control: Control, head: LinearHead, model: "Encoder", items: Sequence[Item]) -> Floats:
         """Columns (N, W) of items."""
         texts = [text for item in items for text in self.texts(control, item)]
-        return encoder.embed(texts).reshape(len(items), self.width(control, encoder.dim))
+        return model.embed(texts).reshape(len(items), self.width(control, model.dim))
 
     def columns(self, control: Control, head: LinearHead, reading: Floats) -> Floats:
         return reading
@@ -84,9 +84,9 @@ class Pooled(Common, ABC):
         return self.calibrated_on(control, self.fit_head(control, *train, seed=seed), *held_out)
 
     def calibrated(
-        self, control: Control, head: LinearHead, encoder: "Encoder", examples: Sequence[Example]
+        self, control: Control, head: LinearHead, model: "Encoder", examples: Sequence[Example]
     ) -> LinearHead:
-        columns = self.read(control, head, encoder, [e.item for e in examples])
+        columns = self.read(control, head, model, [e.item for e in examples])
         return self.calibrated_on(control, head, columns, [e.targets[control.name] for e in examples])
 
     def combined(self, logits: "Tensor") -> "Tensor":
@@ -94,7 +94,7 @@ class Pooled(Common, ABC):
         return logits[:, 0]
 
     def head_task(
-        self, control: Control, encoder: "Encoder", examples: Sequence[Example], *, smoothing: float, seed: int
+        self, control: Control, model: "Encoder", examples: Sequence[Example], *, smoothing: float, seed: int
     ) -> "HeadTask":
         import torch
 
@@ -105,8 +105,8 @@ class Pooled(Common, ABC):
         wanted = [e.targets[control.name] for e in there]
         given = np.array([e.weight == 1 for e in there], bool)  # by annotators: what a model guessed starts no head
         known = [target for target, sure in zip(wanted, given, strict=True) if sure]
-        blank = LinearHead(np.zeros((1, encoder.dim), np.float32), np.zeros(1, np.float32))
-        columns = self.read(control, blank, encoder, [e.item for e in there])
+        blank = LinearHead(np.zeros((1, model.dim), np.float32), np.zeros(1, np.float32))
+        columns = self.read(control, blank, model, [e.item for e in there])
         array = self.target_array(control, wanted)
         rows = np.cumsum(present) - 1  # of an example in ``array``
         loss, targets = self.loss(control, known, smoothing), torch.from_numpy(array)
@@ -120,7 +120,7 @@ class Pooled(Common, ABC):
         return HeadTask(
             start=self.fit_head(control, columns[given], known, seed=seed),
             sequences=[
-                encoder.tokens.ids(self.texts(control, e.item)) if control.name in e.targets else [] for e in examples
+                model.tokens.ids(self.texts(control, e.item)) if control.name in e.targets else [] for e in examples
             ],
             loss=task_loss,
             groups=groups,

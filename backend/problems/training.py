@@ -15,14 +15,17 @@ import numpy as np
 
 from backend.active.head import LinearHead
 from backend.models.encoder import Encoder
+from backend.models.generator import Generator
 from backend.models.recipe import Recipe
-from backend.models.spec import ModelSpec
+from backend.models.spec import ModelSpec, TextSpec
 from backend.models.training import HeadTask, Trained, train_adapter
+from backend.models.writer import TextTask, train_writer
 from backend.problems.base import problem_for
 from backend.problems.examples import learnable
 from backend.problems.schema import Example, Schema
-from backend.problems.version import HEADS, META, cold_head, load_heads, save_heads
+from backend.problems.version import GENERATOR, HEADS, META, cold_head, load_heads, model_for, save_heads
 
+ENCODER = "encoder"
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "scikit-learn")
 
 
@@ -35,30 +38,40 @@ def train_version(
     directory: Path,
     on_progress: Callable[[int, int, float], None],
     start: Path | None = None,
+    writer: TextSpec | Generator | None = None,
 ) -> dict[str, Any]:
-    """The content of ``directory/version.json``, written beside the adapter and the heads.
+    """The content of ``directory/version.json``, written beside the adapters and the heads.
 
     A version that is there already is returned at once. The folder appears complete or not at all.
     ``start``: a version of the same schema, base and rank to start near, ``recipe.warm_start`` of the way. Labels of
     ``held_out`` only measure, and set the temperature of the probabilities. Those of ``train`` may weigh less than 1.
+    ``writer``: what writes texts; without it controls that want some learn nothing. An adapter is trained to each base
+    model that some control's head, or texts, can be learned with.
     """
     if (directory / META).exists():
         return read_meta(directory)
     encoder = base if isinstance(base, Encoder) else Encoder.load(base)
+    generator = Generator.load(writer) if isinstance(writer, TextSpec) else writer
     started = time.monotonic()
-    tasks = head_tasks(encoder, schema, train, recipe)
-    if start is not None:
-        before = load_heads(start / HEADS)
-        tasks = {name: _near(task, before.get(name), recipe.warm_start) for name, task in tasks.items()}
-    trained = train_adapter(encoder, tasks, recipe, on_progress, start)
+    bases = {"base": _base(encoder), **({} if generator is None else {"text_base": _base(generator)})}
+    tasks = head_tasks(encoder, schema, train, recipe, generator)
+    trained = _train(encoder, generator, tasks, recipe, on_progress, start)
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        trained.save(temporary)
-        heads, metrics = measured(encoder.adapted(temporary), schema, trained, held_out)
+        if ENCODER in trained:
+            trained[ENCODER].save(temporary)
+            encoder = encoder.adapted(temporary)
+        if generator is not None and GENERATOR in trained:
+            trained[GENERATOR].save(temporary / GENERATOR)
+            generator = generator.adapted(temporary / GENERATOR)
+        learned = {name: head for part in trained.values() for name, head in part.heads.items()}
+        heads, metrics = measured(encoder, schema, learned, held_out, generator)
         save_heads(heads, temporary / HEADS)
+        if generator is not None and GENERATOR in trained:
+            generator.save_texts(temporary / GENERATOR)
         seconds = round(time.monotonic() - started, 2)
-        meta = _meta(encoder, schema, recipe, trained, train, metrics, seconds)
+        meta = _meta(bases, schema, recipe, trained, train, metrics, seconds)
         (temporary / META).write_text(json.dumps(meta, indent=1, sort_keys=True))
         publish_folder(temporary, directory)
     finally:
@@ -66,17 +79,49 @@ def train_version(
     return read_meta(directory)
 
 
-def head_tasks(encoder: Encoder, schema: Schema, train: Sequence[Example], recipe: Recipe) -> dict[str, HeadTask]:
-    """What the head of each control learns that can learn from these examples. Raises ValueError where none can."""
+def head_tasks(
+    encoder: Encoder, schema: Schema, train: Sequence[Example], recipe: Recipe, generator: Generator | None = None
+) -> dict[str, HeadTask | TextTask]:
+    """What each control teaches that can learn from these examples. Raises ValueError where none can."""
     given = [e for e in train if e.weight == 1]  # by annotators: what a model guessed makes nothing learnable
-    tasks = {
-        c.name: problem_for(c).head_task(c, encoder, train, smoothing=recipe.smoothing, seed=recipe.seed)
-        for c in learnable(schema, given)
-    }
+    tasks: dict[str, HeadTask | TextTask] = {}
+    for control in learnable(schema, given, texts=generator is not None):
+        problem, model = problem_for(control), model_for(control, encoder, generator)
+        tasks[control.name] = problem.head_task(control, model, train, smoothing=recipe.smoothing, seed=recipe.seed)
     if not tasks:
         raise ValueError(f"{len(train)} examples teach none of {', '.join(c.name for c in schema.controls)}")
     weights = np.array([e.weight for e in train], np.float32)
-    return {name: replace(task, weights=weights) for name, task in tasks.items()}
+    return {n: replace(task, weights=weights) if isinstance(task, HeadTask) else task for n, task in tasks.items()}
+
+
+def _train(
+    encoder: Encoder,
+    generator: Generator | None,
+    tasks: Mapping[str, HeadTask | TextTask],
+    recipe: Recipe,
+    on_progress: Callable[[int, int, float], None],
+    start: Path | None,
+) -> dict[str, Trained]:
+    """The trained adapters, of :data:`ENCODER` and :data:`GENERATOR`, one behind the other."""
+    heads = {name: task for name, task in tasks.items() if isinstance(task, HeadTask)}
+    texts = {name: task for name, task in tasks.items() if isinstance(task, TextTask)}
+    trained: dict[str, Trained] = {}
+    if heads:
+        if start is not None:
+            before = load_heads(start / HEADS)
+            heads = {name: _near(task, before.get(name), recipe.warm_start) for name, task in heads.items()}
+        more = recipe.text_steps if texts else 0
+        there = start if start is not None and has_adapter(start) else None
+        trained[ENCODER] = train_adapter(
+            encoder, heads, recipe, lambda step, steps, loss: on_progress(step, steps + more, loss), there
+        )
+    if texts and generator is not None:
+        done = trained[ENCODER].steps if heads else 0
+        there = start / GENERATOR if start is not None and has_adapter(start / GENERATOR) else None
+        trained[GENERATOR] = train_writer(
+            generator, texts, recipe, lambda step, steps, loss: on_progress(done + step, done + steps, loss), there
+        )
+    return trained
 
 
 def _near(task: HeadTask, before: LinearHead | None, share: float) -> HeadTask:
@@ -92,7 +137,11 @@ def _near(task: HeadTask, before: LinearHead | None, share: float) -> HeadTask:
 
 
 def measured(
-    encoder: Encoder, schema: Schema, trained: Trained, held_out: Sequence[Example]
+    encoder: Encoder,
+    schema: Schema,
+    trained: Mapping[str, LinearHead],
+    held_out: Sequence[Example],
+    generator: Generator | None = None,
 ) -> tuple[dict[str, LinearHead], dict[str, Any]]:
     """Calibrated heads, and for each control ``{"n", "quality": {task id: number in [0, 1]}}`` on held-out examples.
 
@@ -102,16 +151,26 @@ def measured(
     metrics: dict[str, Any] = {}
     for control in schema.controls:
         problem, name = problem_for(control), control.name
-        if name not in trained.heads:
+        if name not in trained:
             heads[name] = cold_head(encoder, control)
             continue
         examples = [e for e in held_out if name in e.targets]
-        heads[name] = head = problem.calibrated(control, trained.heads[name], encoder, examples)
-        outputs = problem.outputs(control, head, problem.read(control, head, encoder, [e.item for e in examples]))
+        model = model_for(control, encoder, generator)
+        heads[name] = head = problem.calibrated(control, trained[name], model, examples)
+        outputs = problem.outputs(control, head, problem.read(control, head, model, [e.item for e in examples]))
         quality = [problem.quality(control, o, e.targets[name]) for o, e in zip(outputs, examples, strict=True)]
         by_task = {str(e.task_id): q for e, q in zip(examples, quality, strict=True)}
         metrics[name] = {"n": len(examples), "quality": by_task}
     return heads, metrics
+
+
+def _base(model: Encoder | Generator) -> dict[str, str]:
+    return {"name": model.spec.name, "revision": model.spec.revision, "id": model.base_id}
+
+
+def has_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter."""
+    return (folder / "adapter_config.json").exists()
 
 
 def publish_folder(temporary: Path, directory: Path) -> None:
@@ -133,24 +192,27 @@ def read_meta(directory: Path) -> dict[str, Any]:
 
 
 def _meta(
-    encoder: Encoder,
+    bases: Mapping[str, Any],
     schema: Schema,
     recipe: Recipe,
-    trained: Trained,
+    trained: Mapping[str, Trained],
     train: Sequence[Example],
     metrics: Mapping[str, Any],
     seconds: float,
 ) -> dict[str, Any]:
+    (first, *_), writer = trained.values(), trained.get(GENERATOR)
     return {
         "kind": "lora",
         "schema": schema.to_json(),
         "recipe": asdict(recipe),
-        "base": {"name": encoder.spec.name, "revision": encoder.spec.revision, "id": encoder.base_id},
+        **bases,
+        "adapted": list(trained),
         "examples": sum(e.weight == 1 for e in train),
         "guessed": sum(e.weight < 1 for e in train),
         "controls": metrics,
-        "loss": trained.loss,
-        "steps": trained.steps,
+        "loss": first.loss,
+        "steps": first.steps,
+        **({"writer": {"loss": writer.loss, "steps": writer.steps}} if writer else {}),
         "seconds": seconds,
         "libraries": {name: installed(name) for name in LIBRARIES},
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,11 @@ from backend.problems.base import problem_for
 from backend.problems.judge import Judge
 from backend.problems.schema import Control, Floats, Item, Output, Schema
 
+if TYPE_CHECKING:
+    from backend.models.generator import Generator
+
 META, HEADS = "version.json", "heads.safetensors"
+GENERATOR = "generator"  # folder of the generator's adapter in a version's
 
 
 AT_ONCE = 256  # items that a head which keeps a judgement reads at a time: what it reads of one is large
@@ -25,12 +29,14 @@ AT_ONCE = 256  # items that a head which keeps a judgement reads at a time: what
 
 @dataclass(frozen=True)
 class Version:
-    """What predicts. Immutable, so that threads may share it. ``meta`` is the content of ``version.json``."""
+    """What predicts. Immutable, so that threads may share it. ``meta`` is the content of ``version.json``;
+    ``generator`` writes the texts of controls that want some, None: nothing does."""
 
     encoder: Encoder
     heads: Mapping[str, LinearHead]
     schema: Schema
     meta: Mapping[str, Any]
+    generator: "Generator | None" = None
 
     @cached_property
     def judge(self) -> Judge:
@@ -114,7 +120,8 @@ class Version:
         for control in self.schema.controls:
             if control.name in given and item.has(control):
                 head, target = self.heads[control.name], given[control.name]
-                output = problem_for(control).guided(control, head, self.encoder, item, target)
+                model = model_for(control, self.encoder, self.generator)
+                output = problem_for(control).guided(control, head, model, item, target)
                 if output is not None:
                     found[control.name] = output
         return found
@@ -135,8 +142,9 @@ class Version:
         there = _having(control, items)
         for start in range(0, len(there), AT_ONCE):
             part = there[start : start + AT_ONCE]
-            head = self.heads[control.name]
-            yield part, problem_for(control).read(control, head, self.encoder, [items[at] for at in part])
+            problem, head = problem_for(control), self.heads[control.name]
+            model = model_for(control, self.encoder, self.generator)
+            yield part, problem.read(control, head, model, [items[at] for at in part])
 
     def _columns(self, control: Control, reading: Any) -> Floats:
         return problem_for(control).columns(control, self.heads[control.name], reading)
@@ -144,9 +152,28 @@ class Version:
     def _silence(self, control: Control, items: Sequence[Item]) -> list[Output]:
         return [Output(reason=f"the task lacks {' or '.join(control.fields)}")] * len(items)
 
+    def within(self, seconds: float) -> "Version":
+        """The version with a generator that writes for so long from now, and then only remembers; 0: at once."""
+        return self if self.generator is None else replace(self, generator=self.generator.within(seconds))
+
+    def knows_texts(self, items: Sequence[Item]) -> list[bool]:
+        """Whether all that is to be written of each item has been written; where nothing writes, nothing is to be."""
+        known = [True] * len(items)
+        for control in self.schema.controls if self.generator is not None else ():
+            if problem_for(control).reads == "generator":
+                for at, reading in self.within(0)._readings(control, items):
+                    for position, written in zip(at, reading, strict=True):
+                        known[position] &= written is not None
+        return known
+
     def with_heads(self, heads: Mapping[str, LinearHead]) -> "Version":
         """The version with some of its heads replaced."""
         return replace(self, heads={**self.heads, **heads})
+
+
+def model_for(control: Control, encoder: Encoder, generator: "Generator | None") -> Any:
+    """The model that reads for a control."""
+    return generator if problem_for(control).reads == "generator" else encoder
 
 
 def _having(control: Control, items: Sequence[Item]) -> list[int]:
@@ -159,10 +186,10 @@ def _put(into: list[Output], at: Sequence[int], outputs: Sequence[Output]) -> No
         into[position] = output
 
 
-def cold_version(encoder: Encoder, schema: Schema) -> Version:
-    """The version before any label: frozen encoder, heads from what the labels are called."""
+def cold_version(encoder: Encoder, schema: Schema, generator: "Generator | None" = None) -> Version:
+    """The version before any label: frozen models, heads from what the labels are called."""
     heads = {c.name: cold_head(encoder, c) for c in schema.controls}
-    return Version(encoder, heads, schema, {"kind": "cold", "schema": schema.to_json()})
+    return Version(encoder, heads, schema, {"kind": "cold", "schema": schema.to_json()}, generator)
 
 
 def cold_head(encoder: Encoder, control: Control) -> LinearHead:
@@ -170,8 +197,8 @@ def cold_head(encoder: Encoder, control: Control) -> LinearHead:
     return problem_for(control).zero_shot_head(control, encoder.dim, encoder.embed)
 
 
-def load_version(directory: Path, encoder: Encoder) -> Version:
-    """The version stored in ``directory``, on the encoder that it was trained on.
+def load_version(directory: Path, encoder: Encoder, generator: "Generator | None" = None) -> Version:
+    """The version stored in ``directory``, on the models that it was trained on; without a generator it writes nothing.
 
     Raises ModelError for a version that is not there, damaged, or made for another base model.
     """
@@ -188,7 +215,17 @@ def load_version(directory: Path, encoder: Encoder) -> Version:
             f"({encoder.base_id}).",
             "Set BASE_MODEL, TEXT_PREFIX and MAX_TOKENS back to what they were, or train again.",
         )
-    return Version(encoder.adapted(directory), heads, schema, meta)
+    adapted = meta.get("adapted", ["encoder"])  # former builds knew no other
+    if generator is not None and "generator" in adapted:
+        if meta["text_base"]["id"] != generator.base_id:
+            raise ModelError(
+                f"The version in {directory} was trained on {meta['text_base']['name']} ({meta['text_base']['id']}), "
+                f"not on {generator.spec.name} ({generator.base_id}).",
+                "Set TEXT_MODEL, TEXT_PROMPT and TEXT_MAX_TOKENS back to what they were, or train again.",
+            )
+        generator = generator.adapted(directory / GENERATOR)
+    encoder = encoder.adapted(directory) if "encoder" in adapted else encoder
+    return Version(encoder, heads, schema, meta, generator)
 
 
 def save_heads(heads: Mapping[str, LinearHead], path: Path) -> None:

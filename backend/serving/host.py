@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backend.errors import Busy, NotFound
+from backend.models.spec import TextSpec
 from backend.problems.schema import Schema
 from backend.registry import versions as records
 from backend.registry.storage import Storage
@@ -18,6 +19,7 @@ from backend.telemetry import logger
 
 if TYPE_CHECKING:
     from backend.models.encoder import Encoder
+    from backend.models.generator import Generator
     from backend.problems.version import Version
 
 log = logger("serving")
@@ -30,6 +32,7 @@ class ModelHost:
         self._settings, self._registry, self._storage = settings, registry, storage
         self._lock = threading.RLock()
         self._base: Encoder | None = None
+        self._generator: Generator | None = None
         self._versions: OrderedDict[tuple[str, str], Version] = OrderedDict()
         self._waiting = threading.BoundedSemaphore(settings.max_waiting)
         self._forward = threading.Lock()
@@ -51,6 +54,23 @@ class ModelHost:
                 log.info("base model loaded", model=self._settings.base_model, seconds=time.perf_counter() - start)
             return self._base
 
+    def generator(self, schema: Schema) -> "Generator | None":
+        """What writes the texts that a schema wants; loaded at the first call that wants some. None without
+        ``TEXT_MODEL``. Raises ModelError where it cannot be loaded."""
+        from backend.problems.base import readers
+
+        spec = TextSpec.from_settings(self._settings)
+        if spec is None or "generator" not in readers(schema):
+            return None
+        with self._lock:
+            if self._generator is None:
+                from backend.models.generator import Generator
+
+                start = time.perf_counter()
+                self._generator = Generator.load(spec)
+                log.info("text model loaded", model=spec.name, seconds=time.perf_counter() - start)
+            return self._generator
+
     def version(self, key: str, name: str, schema: Schema) -> "Version":
         """A version of a project, with its adapter merged. Raises NotFound for a name that is not registered."""
         with self._lock:
@@ -70,7 +90,7 @@ class ModelHost:
             if key not in self._versions:
                 from backend.problems.version import cold_version
 
-                self._versions[key] = cold_version(self.encoder(), schema)
+                self._versions[key] = cold_version(self.encoder(), schema, self.generator(schema))
                 while len(self._versions) > self._settings.versions_in_memory:
                     self._versions.popitem(last=False)
             return self._versions[key]
@@ -82,8 +102,8 @@ class ModelHost:
         if row is None:
             raise NotFound(f"Project {key} has no version {name!r}.", "`ls-active versions PROJECT` lists them.")
         if row.location is None:
-            return cold_version(self.encoder(), schema)
-        return load_version(self._storage.get(row.location), self.encoder())
+            return cold_version(self.encoder(), schema, self.generator(schema))
+        return load_version(self._storage.get(row.location), self.encoder(), self.generator(schema))
 
     @contextmanager
     def turn(self) -> Iterator[None]:

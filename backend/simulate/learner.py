@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from backend.active import selection
 from backend.errors import UserError
 from backend.models.encoder import Encoder
 from backend.pipeline.decide import Field, fresh_judge
-from backend.problems.base import problem_for
+from backend.problems.base import problem_for, readers
 from backend.problems.examples import learnable
 from backend.problems.guessing import LOOKED_AT, guesses, wants_guesses
 from backend.problems.schema import Example, Floats, Item, Output
@@ -21,6 +21,9 @@ from backend.problems.training import train_version
 from backend.problems.version import Version, cold_version, load_version
 from backend.serving.features import FeatureStore
 from backend.simulate.plan import Data, Plan
+
+if TYPE_CHECKING:
+    from backend.models.generator import Generator
 
 
 class Learner(Protocol):
@@ -85,20 +88,30 @@ class FrozenLearner:
 class AdapterLearner:
     """A LoRA adapter trained from the base model at each round; rows are computed when somebody asks for them."""
 
-    def __init__(self, data: Data, base: Encoder, store: FeatureStore, plan: Plan, seed: int, folder: Path) -> None:
-        self._data, self._base, self._store, self._folder = data, base, store, folder
+    def __init__(
+        self,
+        data: Data,
+        base: Encoder,
+        store: FeatureStore,
+        plan: Plan,
+        seed: int,
+        folder: Path,
+        generator: "Generator | None" = None,
+    ) -> None:
+        self._data, self._base, self._store, self._folder, self._generator = data, base, store, folder, generator
         self._before = folder.with_name(f"{folder.name}.before")  # the version that the newest one came after
         self._recipe = replace(plan.recipe, seed=seed)
         self._audit, self._audit_rank = data.audit(seed, plan.audit_share)
-        self.version = cold_version(base, data.schema)
+        self.version = cold_version(base, data.schema, generator)
+        self._frozen = self.version.base_id
         self._rows: Floats | None = None
         self._clusters: NDArray[np.int64] | None = None
 
     @property
     def rows(self) -> Floats:
         if self._rows is None:
-            cold = self.version.meta["kind"] == "cold"
-            self._rows = self._store.get(self._data.items) if cold else self.version.embed(self._data.items)
+            frozen = self.version.base_id == self._frozen
+            self._rows = self._store.get(self._data.items) if frozen else self.version.embed(self._data.items)
         return self._rows
 
     def outputs(self, items: Sequence[Item]) -> dict[str, list[Output]]:
@@ -111,11 +124,12 @@ class AdapterLearner:
 
     def learn(self, trained: Sequence[int], held_out: Sequence[int]) -> None:
         train = examples(self._data, trained)
-        if not learnable(self._data.schema, train):
+        if not learnable(self._data.schema, train, texts=self._generator is not None):
             return
         train += self._guessed([*trained, *held_out], len(train))
         held, start = examples(self._data, held_out), self._set_aside()
-        train_version(self._base, self._data.schema, train, held, self._recipe, self._folder, lambda *_: None, start)
+        schema, recipe, writer = self._data.schema, self._recipe, self._generator
+        train_version(self._base, schema, train, held, recipe, self._folder, lambda *_: None, start, writer)
         self.restore()
 
     def _set_aside(self) -> Path | None:
@@ -138,7 +152,7 @@ class AdapterLearner:
         if self._before.exists() and not self._folder.exists():
             self._before.rename(self._folder)  # a training was broken off
         if self._folder.exists():
-            self.version = load_version(self._folder, self._base)
+            self.version = load_version(self._folder, self._base, self._generator)
             self._rows = self._clusters = None
 
 
@@ -146,7 +160,17 @@ def learner_of(plan: Plan, data: Data, base: Encoder, store: FeatureStore, seed:
     """The learner that a plan asks for; an adapter keeps the version of its last round in ``folder``."""
     if plan.adapter == "none":
         return FrozenLearner(data, base, store, seed)
-    return AdapterLearner(data, base, store, plan, seed, folder)
+    return AdapterLearner(data, base, store, plan, seed, folder, _generator(plan, data))
+
+
+def _generator(plan: Plan, data: Data) -> "Generator | None":
+    if "generator" not in readers(data.schema):
+        return None
+    if plan.text is None:
+        raise UserError("TEXT_MODEL is not set, so nobody writes the texts.", "Set it to a model that writes.")
+    from backend.models.generator import Generator
+
+    return Generator.load(plan.text)
 
 
 def examples(data: Data, positions: Sequence[int]) -> list[Example]:

@@ -16,7 +16,7 @@ import numpy as np
 from backend.active.curve import Point, predicted_gain
 from backend.pipeline.decide import Field, Policy, decide, fresh_judge
 from backend.pipeline.retrain import qualities
-from backend.problems.base import problem_for
+from backend.problems.base import problem_for, readers
 from backend.problems.schema import Floats
 from backend.problems.validation import cross_validate
 from backend.problems.version import cold_version
@@ -114,7 +114,8 @@ class Run:
         A test file may have another mixture of classes than the pool; what a team would not have to label has not.
         """
         order = np.random.default_rng(self._seed).permutation(len(self._data.pool))
-        rest = order[~np.isin(order, self._labelled)][:REST]
+        most = len(self._data.test) if "generator" in readers(self._data.schema) else REST
+        rest = order[~np.isin(order, self._labelled)][:most]
         if not len(rest):
             return None
         sample = examples(self._data, rest.tolist())
@@ -154,9 +155,11 @@ def run_before(data: Data, learner: Learner, path: Path) -> None:
 
 
 def full_plan(plan: Plan, n: int) -> Plan:
-    """The plan for the training on all ``n`` tasks: enough updates to see each one twice."""
-    steps = max(plan.recipe.steps, -(-FULL_PASSES * n // plan.recipe.batch_size))
-    return replace(plan, recipe=replace(plan.recipe, steps=steps))
+    """The plan for the training on all ``n`` tasks: enough updates to see each one twice, a text once."""
+    recipe = plan.recipe
+    steps = max(recipe.steps, -(-FULL_PASSES * n // recipe.batch_size))
+    text_steps = max(recipe.text_steps, -(-n // recipe.text_batch_size))
+    return replace(plan, recipe=replace(recipe, steps=steps, text_steps=text_steps))
 
 
 def path_of(out: Path, strategy: str, seed: int) -> Path:

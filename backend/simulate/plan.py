@@ -15,7 +15,8 @@ from backend.active.selection import parse
 from backend.demo.corpus import Corpus, check_learnable, read_pair
 from backend.errors import UserError
 from backend.models.recipe import Recipe
-from backend.models.spec import ModelSpec
+from backend.models.spec import ModelSpec, TextSpec
+from backend.problems.base import readers
 from backend.problems.schema import Example, Item, Schema
 from backend.settings import Settings
 from backend.studio.schema import parse_schema
@@ -25,6 +26,7 @@ DEFAULT, RANDOM = "default", "random"
 FULL, BEFORE = "full", "before"  # one training on all data, the ceiling; and what there is without a label, the floor
 SEED_STEP = 10_000  # seeds of one run are so far from those of the next
 FIRST = 20  # labels before the first training
+TEXTS = 100  # test tasks that texts are written for, where nothing else is asked for
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Plan:
     audit_share: float
     model: ModelSpec
     recipe: Recipe
+    text: TextSpec | None = None
 
     def __post_init__(self) -> None:
         if not self.rounds or list(self.rounds) != sorted(set(self.rounds)) or self.rounds[0] < 1:
@@ -52,7 +55,10 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values; threads and device do not change a result beyond rounding."""
         content = asdict(self)
-        del content["model"]["threads"], content["model"]["device"]
+        for model in filter(None, (content["model"], content["text"])):
+            del model["threads"], model["device"]
+        if self.text is None:
+            del content["text"]
         return {**content, "rounds": list(self.rounds)}
 
 
@@ -66,14 +72,15 @@ def plan_of(
     rounds: Sequence[int],
     batch: int,
     audit_share: float | None,
+    test_tasks: int = 0,
 ) -> Plan:
     """The plan of these options; without ``rounds`` those of a project with these settings, up to ``labels``."""
     share = settings.audit_share if audit_share is None else audit_share
     schedule = tuple(r for r in rounds if r <= labels) or tuple(_schedule(settings, labels, adapter, batch))
     recipe = Recipe.from_settings(settings)
-    return Plan(
-        _digest(data), _digest(test), adapter, schedule, batch, share, ModelSpec.from_settings(settings), recipe
-    )
+    models = ModelSpec.from_settings(settings), recipe, TextSpec.from_settings(settings)
+    measured = f"{_digest(test)}:{test_tasks}" if test_tasks else _digest(test)
+    return Plan(_digest(data), measured, adapter, schedule, batch, share, *models)
 
 
 def numbers(text: str) -> list[int]:
@@ -121,12 +128,16 @@ class Data:
         return np.array(held, bool), np.array([audit_rank(key, at) for at in range(len(self.pool))])
 
 
-def read_data(data: Path, test: Path, most_labels: int, config: Path | None = None) -> Data:
-    """Both files; ``config`` is the label config of exports. Raises UserError for too few tasks, answers that are
-    all the same, or labels that only the test file has."""
+def read_data(data: Path, test: Path, most_labels: int, config: Path | None = None, test_tasks: int = 0) -> Data:
+    """Both files; ``config`` is the label config of exports. Of the second ``test_tasks`` at random, always the same;
+    0: all, or ``TEXTS`` where texts are to be written. Raises UserError for too few tasks, answers that are all the
+    same, or labels that only the test file has."""
     train, held_back = read_pair(data, test, config)
     schema = parse_schema(train.config)
-    found = Data(schema, _examples(schema, data, train), _examples(schema, test, held_back))
+    measured = _examples(schema, test, held_back)
+    most = test_tasks or (TEXTS if "generator" in readers(schema) else len(measured))
+    chosen = np.random.default_rng(0).permutation(len(measured))[:most]
+    found = Data(schema, _examples(schema, data, train), [measured[at] for at in sorted(chosen.tolist())])
     check_learnable(schema, found.pool)
     if len(found.pool) < most_labels:
         raise UserError(f"The data has {len(found.pool)} tasks, fewer than the {most_labels} labels to be given.")

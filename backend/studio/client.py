@@ -194,6 +194,10 @@ class Studio:
         """Move a prediction's task in the queue; 0.02 to 0.1 s."""
         self._call("PATCH", f"api/predictions/{prediction}/", body={"score": score})
 
+    def patch_result(self, prediction: int, result: Sequence[Mapping[str, Any]]) -> None:
+        """Exchange what a prediction suggests; its place in the queue stays."""
+        self._call("PATCH", f"api/predictions/{prediction}/", body={"result": [*result]})
+
     def model_versions(self, project: int) -> dict[str, int]:
         """Number of predictions by version, for versions that have some."""
         counts = self._call("GET", f"api/projects/{project}/model-versions/")

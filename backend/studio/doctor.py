@@ -9,6 +9,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from backend.errors import UserError
+from backend.problems.base import readers
 from backend.settings import Settings
 from backend.studio.client import UNCERTAINTY, Json, Studio
 from backend.studio.connect import GUARD_HINT, NO_DOT_HINT, SECRET_HEADER, WANTED, without_dot
@@ -81,6 +82,7 @@ def _label_studio(studio: Studio) -> list[Finding]:
 def _project(settings: Settings, studio: Studio, number: int) -> Iterator[Finding]:
     project = studio.project(number)
     yield from _config(project)
+    yield from _texts(settings, project)
     yield from _strategy(settings, project)
     backends = sorted(studio.backends(number), key=lambda b: int(b["id"]))
     yield from _backends(studio, number, backends)
@@ -100,6 +102,19 @@ def _config(project: Json) -> Iterator[Finding]:
     yield Finding("ok", f"Project {project['id']} {project['title']!r} has a supported label config, {labels} labels.")
     for sentence in found.left_out:
         yield Finding("warning", f"Not learned: {sentence}", "Nothing has to be done; the other controls are learned.")
+
+
+def _texts(settings: Settings, project: Json) -> Iterator[Finding]:
+    try:
+        wanted = "generator" in readers(read_config(str(project.get("label_config") or "")).schema)
+    except UserError:
+        return
+    if wanted and not settings.text_model:
+        yield Finding(
+            "warning",
+            "The label config asks for texts, and TEXT_MODEL is not set: none are suggested, tasks are put in order.",
+            "Set TEXT_MODEL to a causal or sequence-to-sequence model, or leave it so.",
+        )
 
 
 def _strategy(settings: Settings, project: Json) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from backend.problems.schema import Control, Item, Output
-from backend.studio import choices, multiple, number, pairwise, question, ranker, rating, region, spans, tree
+from backend.studio import choices, multiple, number, pairwise, question, ranker, rating, region, spans, textarea, tree
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,14 @@ REGION = Kind(
     apart=True,
     attach=region.encode,
 )
+TEXTAREA = Kind(
+    textarea.read_labels,
+    textarea.decode,
+    textarea.combine,
+    textarea.encode,
+    objects=textarea.OBJECTS,
+    options=textarea.options,
+)
 RATING = Kind(rating.read_labels, rating.decode, rating.combine, rating.encode)
 NUMBER = Kind(number.no_labels, number.decode, number.combine, number.encode, options=number.options)
 PAIRWISE = Kind(pairwise.read_labels, pairwise.decode, pairwise.combine, pairwise.encode, options=pairwise.options)
@@ -97,6 +105,7 @@ TAGS: Mapping[str, Kind] = MappingProxyType(  # by tag in lower case
         "number": NUMBER,
         "pairwise": PAIRWISE,
         "ranker": RANKER,
+        "textarea": TEXTAREA,
     }
 )
 ASKING: Mapping[str, Kind] = MappingProxyType(  # the same, of tags that ask a question
@@ -119,6 +128,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(  # by kind of problem
         number.KIND: NUMBER,
         pairwise.KIND: PAIRWISE,
         ranker.KIND: RANKER,
+        textarea.KIND: TEXTAREA,
     }
 )
 

@@ -124,6 +124,6 @@ def _control(node: Element, found: "Mapping[str, ObjectTag]") -> Control:
         labels=labels,
         descriptions=descriptions,
         object=(found[names[0]].tag or "").lower(),
-        more_fields=tuple(dict.fromkeys(fields[1:])),
+        more_fields=tuple(dict.fromkeys(fields))[1:],
         options=options,
     )

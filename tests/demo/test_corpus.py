@@ -236,3 +236,16 @@ def test_lists_have_the_order_of_their_ids(tmp_path):
     ):  # fmt: skip
         with pytest.raises(UserError, match="line 1"):
             read_corpus(write(tmp_path, json.dumps({**row, **bad})))
+
+
+def test_pairs_of_texts_are_a_text_to_write_and_all_references_count(tmp_path):
+    rows = [{"source": "a", "target": "b", "topic": "t"}, {"source": "c", "target": "d", "references": ["e", "d"]}]
+    (tmp_path / "other").mkdir()
+    data, test = write(tmp_path, *map(json.dumps, rows)), write(tmp_path / "other", json.dumps(rows[1]))
+    corpus, held_back = read_pair(data, test)  # whose texts differ, and are no labels
+    schema = parse_schema(corpus.config)
+    decoded = [decode(schema, [{"result": t.result}])["target"] for t in (*corpus.tasks, *held_back.tasks)]
+    assert decoded == [("b",), ("e", "d"), ("e", "d")]
+    for bad in ({"source": " ", "target": "b"}, {"source": "a", "target": "b", "references": "b"}):
+        with pytest.raises(UserError, match="line 1"):
+            read_corpus(write(tmp_path, json.dumps(bad)))

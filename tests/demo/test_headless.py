@@ -12,7 +12,10 @@ from backend.demo.run import run_demo
 from backend.demo.stage import OFFLINE_MODEL, write_environment
 from backend.demo.studio_server import find_studio
 from backend.errors import UserError
+from backend.pipeline.parts import build_parts
+from backend.pipeline.suggestions import report
 from backend.settings import Settings, load_settings
+from tests.models.tiny import save_tiny_writer
 
 # the SDK renews personal tokens through a method that pydantic deprecates
 SDK_DEPRECATION = "ignore:The `parse_obj` method is deprecated"
@@ -104,6 +107,41 @@ def test_a_headless_demo_learns_in_label_studios_own_order_and_leaves_nothing_ru
     secret = load_settings(_env_file=tmp_path / "demo" / ".env").label_studio_api_key.get_secret_value()
     assert secret
     assert secret not in printed + (tmp_path / "demo" / "server.log").read_text()
+
+
+@pytest.mark.studio
+@pytest.mark.model
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings(SDK_DEPRECATION)
+def test_texts_are_suggested_learned_and_ordered_in_the_same_loop(
+    installed, small_trainings, tmp_path, capfd, monkeypatch
+):
+    answers = {"where": "in the city", "who": "the tall man", "how": "many"}
+    for name, numbers in (("data", range(20)), ("test", range(20, 24))):
+        rows = [{"source": f"{word} {n}", "target": text} for n in numbers for word, text in answers.items()]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    writer = save_tiny_writer(tmp_path / "writer", "causal")
+    for name, value in {
+        "TEXT_MODEL": writer, "TEXT_TRAIN_STEPS": 60, "TEXT_LEARNING_RATE": 0.02, "TEXT_MAX_NEW_TOKENS": 5,
+        "TEXT_SUGGESTIONS": 4, "SUGGEST_ABOVE": 0,
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, str(value))
+    folder, summary_file = tmp_path / "demo", tmp_path / "summary.json"
+    code = run_demo(
+        annotators=1, labels=LABELS, json_file=summary_file, data=tmp_path / "data.jsonl",
+        test=tmp_path / "test.jsonl", port=free_port(), studio_port=free_port(), folder=folder, seed=1, wait=True,
+    )  # fmt: skip
+    printed = capfd.readouterr().out
+    assert code == 0, printed
+    summary = json.loads(summary_file.read_text())
+    assert summary["queue_in_order"] is True, summary["order"]
+    assert [version["name"] for version in summary["versions"]][:3] == ["v0", "v1", "v2"]
+    assert summary["test_accuracy"] > 0.5, "there are three texts to learn"
+    parts = build_parts(load_settings(_env_file=folder / ".env"))
+    shown = report(parts, parts.registry.projects()[0])
+    parts.registry.close()
+    assert shown["blank"] < LABELS / 2, "texts are written for the first of each publication, and for who comes there"
+    assert shown["kept"] > 0
 
 
 @pytest.mark.studio

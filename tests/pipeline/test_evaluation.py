@@ -110,7 +110,7 @@ def test_with_nothing_left_to_label_it_says_stop(parts, studio, project):
 def test_a_registered_version_carries_its_evaluation(parts, studio, project, monkeypatch, tmp_path):
     label(parts, studio, 60)
     monkeypatch.setattr(
-        retrain, "load_version", lambda folder, _: cold_version(WordEncoder(folder.name), project.asks())
+        retrain, "load_version", lambda folder, *_: cold_version(WordEncoder(folder.name), project.asks())
     )
     snapshot = retrain.take_snapshot(parts, KEY)
     folder = tmp_path / "trained"

@@ -85,6 +85,14 @@ def test_a_strategy_of_the_label_config_that_is_unknown_is_found_alone(
     assert any("'badge'" in finding.title for finding in examine(settings, healthy, admin))
 
 
+def test_texts_that_nobody_writes_are_found_alone(settings: Settings, admin: Studio, healthy: int) -> None:
+    text = CONFIG.replace("</View>", '<TextArea name="why" toName="text"/></View>')
+    admin.update_project(healthy, label_config=text)
+    (found,) = troubles(settings, admin, healthy)
+    assert (found.level, "TEXT_MODEL" in found.title) == ("warning", True)
+    assert troubles(settings.model_copy(update={"text_model": "a-model"}), admin, healthy) == []
+
+
 def test_each_broken_webhook_is_found_alone(settings: Settings, admin: Studio, healthy: int, backend: Server) -> None:
     def alone() -> str:
         found = troubles(settings, admin, healthy)

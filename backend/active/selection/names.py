@@ -13,6 +13,7 @@ from backend.active.selection.coverage import COVERAGE
 from backend.active.selection.directions import repeats_last
 from backend.active.selection.diverse import diverse_cosine, diverse_jaccard
 from backend.active.selection.pool import Pool, Positions, Score, Strategy
+from backend.active.selection.representative import dual, idds
 from backend.active.selection.scores import SCORES, highest, stochastic, weighted
 
 
@@ -31,11 +32,14 @@ STRATEGIES: dict[str, Strategy] = {
     "diverse-cosine": repeats_last(diverse_cosine),
     "diverse-jaccard": repeats_last(diverse_jaccard),
     "badge": repeats_last(badge),
+    "idds": repeats_last(idds),
+    "dual": repeats_last(dual),
 }
 MODIFIERS = ("balanced", "stochastic")
 CHEAP = {"random", "margin", "entropy", "least-confidence", "loss", "gradient-length", "density"}
 SAMPLED = {"mc-entropy", "bald"}  # scores of dropout samples of a head
-BLIND = {"random", "typiclust", "nearest-labelled", "k-center"}  # rules that do not look at what the model thinks
+# rules that do not look at what the model thinks
+BLIND = {"random", "typiclust", "nearest-labelled", "k-center", "idds"}
 
 
 @dataclass(frozen=True)

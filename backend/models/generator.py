@@ -1,0 +1,265 @@
+"""A pretrained model that writes: prompts to texts, causal or sequence-to-sequence, with or without an adapter."""
+
+import copy
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+from backend.errors import ModelError
+from backend.models.batching import batches
+from backend.models.encoder import (
+    adapter_digest,
+    autocast,
+    cores,
+    fingerprint,
+    in_halves,
+    merged,
+    pick_device,
+    quiet_loading,
+    read_pretrained,
+)  # fmt: skip
+from backend.models.spec import TextSpec, resolve
+
+IGNORED = -100  # what the models of transformers take for "no label"
+TEXTS = "texts.json"
+
+Pair = tuple[list[int], list[int]]  # token ids of a prompt, as the model reads it, and of a text with its end
+
+
+@dataclass(frozen=True)
+class Written:
+    """A text, and the mean log-probability of its tokens, its end among them, in nats, at most 0."""
+
+    text: str
+    logp: float
+
+
+class Generator:
+    """What writes texts. It remembers what it wrote; :meth:`within` bounds how long it writes.
+
+    ``base_id``: 16 hex digits that name weights, template and cut; ``template``: the prompt of controls without one.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, spec: TextSpec, base_id: str) -> None:
+        self.model, self.tokenizer, self.spec, self.base_id = model, tokenizer, spec, base_id
+        self.template = spec.prompt
+        self.device = next(model.parameters()).device
+        config: Any = model.config
+        self.paired = bool(config.is_encoder_decoder)  # an encoder for the prompt, a decoder for the text
+        end = tokenizer.eos_token_id
+        stops = model.generation_config.eos_token_id  # type: ignore[union-attr]
+        self.ends = [s for s in (end, *(stops if isinstance(stops, list) else [stops])) if s is not None]
+        if not self.ends:
+            raise ModelError(f"{spec.name} has no token that ends a text.", "Choose another TEXT_MODEL.")
+        self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.ends[0]
+        self._memory: dict[str, list[Written]] = {}
+        self._deadline: float | None = None
+
+    @classmethod
+    def load(cls, spec: TextSpec) -> "Generator":
+        """The generator in memory, on its device. Raises ModelError that says why it cannot be loaded."""
+        torch.set_num_threads(spec.threads or cores())
+        source = resolve(spec.name, "TEXT_MODEL")
+        with quiet_loading():
+            model, tokenizer = read_pretrained(spec.name, spec.revision, source, "TEXT_MODEL", _kind)
+        longest = min(spec.max_tokens, int(tokenizer.model_max_length))
+        base_id = fingerprint(model, [spec.prompt, longest, len(tokenizer)])
+        model.to(pick_device(spec.device)).eval().requires_grad_(False)
+        return cls(model, tokenizer, spec, base_id)
+
+    def adapted(self, directory: Path) -> "Generator":
+        """This generator with the adapter in ``directory`` merged in, as :meth:`Encoder.adapted` does it. It remembers
+        what :meth:`save_texts` left there. Raises ModelError for an adapter that does not fit."""
+        model = merged(self.model, directory, self.spec.name)
+        found = Generator(model, self.tokenizer, self.spec, adapter_digest(self.base_id, directory))
+        if (directory / TEXTS).exists():
+            known = json.loads((directory / TEXTS).read_text())
+            found._memory = {key: [Written(*one) for one in texts] for key, texts in known.items()}
+        return found
+
+    def save_texts(self, directory: Path) -> None:
+        """Keep what this generator wrote beside its adapter."""
+        known = {key: [(w.text, w.logp) for w in texts] for key, texts in self._memory.items()}
+        (directory / TEXTS).write_text(json.dumps(known))
+
+    def within(self, seconds: float) -> "Generator":
+        """The same generator, sharing its memory, for so long from now; with 0 it writes nothing, but remembers."""
+        found = copy.copy(self)
+        found._deadline = time.monotonic() + seconds if seconds > 0 else 0.0
+        return found
+
+    # ------------------------------------------------------------------------------------------------------- writing
+    def write(self, prompts: Sequence[str]) -> list[list[Written] | None]:
+        """``spec.candidates`` texts for each prompt, best first: fewer where some are empty or alike, none at all where
+        all are. None where there was no time to write."""
+        keys = [self._key(prompt) for prompt in prompts]
+        missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in self._memory}
+        if missing and not self._late():
+            self._write_missing(missing)
+        return [self._memory.get(key) for key in keys]
+
+    def _write_missing(self, missing: dict[str, str]) -> None:
+        wanted, ids = list(missing), [self.source(prompt) for prompt in missing.values()]
+        lengths = [len(one) + self.spec.max_new_tokens for one in ids]
+        for batch in batches(lengths, self.spec.batch_tokens):
+            if self._late():
+                return
+            written = in_halves([ids[at] for at in batch], self._continue, self._no_memory)
+            self._memory.update(
+                {wanted[at]: texts for at, texts in zip(batch, written, strict=True) if texts is not None}
+            )
+
+    def _late(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def _key(self, prompt: str) -> str:
+        """What names a prompt and all that changes what is written of it."""
+        spec = self.spec
+        asked = json.dumps([self.base_id, spec.max_new_tokens, spec.candidates, spec.beams, prompt])
+        return hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+    def _continue(self, sources: Sequence[list[int]]) -> list[list[Written] | None]:
+        """The texts of one batch of prompts, B of them; None for those that were not finished in time."""
+        n = self.spec.candidates
+        ids, mask = self._filled(sources, self.pad, left=not self.paired)  # a text goes on at the prompt's end
+        with torch.inference_mode(), autocast(self.device):
+            found: Tensor = self.model.generate(  # type: ignore[operator]
+                input_ids=ids, attention_mask=mask, generation_config=self._how()
+            )
+        rows = found[:, 1 if self.paired else ids.shape[1] :].tolist()
+        cut = [self._until_end(row) for row in rows]
+        pairs = [(source, text) for source, texts in zip(sources, _groups(cut, n), strict=True) for text in texts]
+        done = [len(text) >= self.spec.max_new_tokens or text[-1] in self.ends for text in cut]
+        texts = [Written(self._read(text), logp) for text, logp in zip(cut, self._logps(pairs), strict=True)]
+        return [
+            _distinct(group) if all(finished) else None
+            for group, finished in zip(_groups(texts, n), _groups(done, n), strict=True)
+        ]
+
+    def _how(self) -> Any:
+        """How a text is searched for: the most probable token each time, or beams."""
+        how = copy.deepcopy(self.model.generation_config)
+        left = None if self._deadline is None else max(0.01, self._deadline - time.monotonic())
+        changes = {
+            "max_new_tokens": self.spec.max_new_tokens,
+            "max_length": None,
+            "num_beams": max(self.spec.beams, self.spec.candidates),
+            "num_return_sequences": self.spec.candidates,
+            "do_sample": False,
+            "temperature": None,
+            "top_p": None,
+            "top_k": None,
+            "pad_token_id": self.pad,
+            "eos_token_id": self.ends,
+            "max_time": left,
+        }
+        for name, value in changes.items():
+            setattr(how, name, value)
+        return how
+
+    def _until_end(self, ids: list[int]) -> list[int]:
+        """The tokens of a text with its end, without what fills the batch."""
+        for at, token in enumerate(ids):
+            if token in self.ends:
+                return ids[: at + 1]
+        return ids
+
+    def _read(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+    # ------------------------------------------------------------------------------------------------------- scoring
+    def score(self, prompts: Sequence[str], texts: Sequence[str]) -> NDArray[np.float64]:
+        """The mean log-probability of the tokens of each text after its prompt, (N,), in nats, at most 0."""
+        pairs = [(self.source(prompt), self.target(text)) for prompt, text in zip(prompts, texts, strict=True)]
+        found = np.zeros(len(pairs))
+        for batch in batches([len(a) + len(b) for a, b in pairs], self.spec.batch_tokens):
+            found[batch] = in_halves([pairs[at] for at in batch], self._logps, self._no_memory)
+        return found
+
+    def _logps(self, pairs: Sequence[Pair]) -> list[float]:
+        with torch.inference_mode(), autocast(self.device):
+            logps, counted = self.likelihood(self.model, pairs)
+        return list((logps.sum(dim=1) / counted.sum(dim=1).clamp(min=1)).cpu().tolist())
+
+    def likelihood(self, model: nn.Module, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (B, T) that a model, this one or one made of it, gives the tokens of the texts, 0 where
+        there is none; and which are tokens of the texts, (B, T). What fills the batch is told by place, not by token:
+        it may be the token that ends a text."""
+        if self.paired:
+            sources, mask = self._filled([source for source, _ in pairs], self.pad)
+            labels, counted = self._filled([text for _, text in pairs], IGNORED)
+            logits = model(input_ids=sources, attention_mask=mask, labels=labels).logits
+        else:
+            ids, mask = self._filled([source + text for source, text in pairs], self.pad)
+            starts = torch.tensor([len(source) for source, _ in pairs], device=self.device)
+            place = torch.arange(ids.shape[1], device=self.device)
+            logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+            labels, counted = ids[:, 1:], (mask * (place >= starts[:, None]))[:, 1:]
+        logps = torch.log_softmax(logits.float(), dim=2).gather(2, labels.clamp(min=0).unsqueeze(2)).squeeze(2)
+        return logps * counted, counted
+
+    def _filled(self, rows: Sequence[list[int]], fill: int, *, left: bool = False) -> tuple[Tensor, Tensor]:
+        """Ids (B, T) and which of them are real, (B, T); what fills them up is on the right, or on the left."""
+        longest = max(map(len, rows))
+        ids, mask = [], []
+        for row in rows:
+            empty = longest - len(row)
+            ids.append([fill] * empty + row if left else row + [fill] * empty)
+            mask.append([0] * empty + [1] * len(row) if left else [1] * len(row) + [0] * empty)
+        return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+
+    def _no_memory(self, row: Any) -> ModelError:
+        return ModelError("No memory for one prompt and its text.", "Lower TEXT_MAX_TOKENS or TEXT_MAX_NEW_TOKENS.")
+
+    # -------------------------------------------------------------------------------------------------------- tokens
+    def source(self, prompt: str) -> list[int]:
+        """A prompt as the model reads it, in its chat template where it has one; a long one is cut at its end."""
+        chat = not self.paired and getattr(self.tokenizer, "chat_template", None)
+        if not chat:
+            ids = self._ids(prompt if self.paired else f"{prompt}\n", cut=self.spec.max_tokens)
+            return ids[:-1] if not self.paired and ids[-1:] == [self.tokenizer.eos_token_id] else ids
+        room = max(1, self.spec.max_tokens - len(self._said("")))
+        inner = self._ids(prompt, special=False)
+        return self._said(prompt if len(inner) <= room else str(self.tokenizer.decode(inner[:room])))
+
+    def _said(self, prompt: str) -> list[int]:
+        asked = [{"role": "user", "content": prompt}]
+        return list(self.tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False))
+
+    def target(self, text: str) -> list[int]:
+        """A text as the model is to write it, at most ``spec.max_new_tokens``, with its end."""
+        if self.paired:
+            ids = list(self.tokenizer(text_target=text, verbose=False)["input_ids"])
+            ids = ids[:-1] if ids[-1:] == [self.ends[0]] else ids
+        else:
+            ids = self._ids(text, special=False)
+        return [*ids[: self.spec.max_new_tokens - 1], self.ends[0]]
+
+    def _ids(self, text: str, *, special: bool = True, cut: int | None = None) -> list[int]:
+        how = {"truncation": True, "max_length": cut} if cut else {}
+        return list(self.tokenizer(text, add_special_tokens=special, verbose=False, **how)["input_ids"])
+
+
+def _kind(config: Any) -> Any:
+    """The class of transformers that writes with such a model."""
+    return AutoModelForSeq2SeqLM if getattr(config, "is_encoder_decoder", False) else AutoModelForCausalLM
+
+
+def _groups(values: Sequence[Any], n: int) -> list[Sequence[Any]]:
+    """The values, ``n`` at a time."""
+    return [values[at : at + n] for at in range(0, len(values), n)]
+
+
+def _distinct(texts: Sequence[Written]) -> list[Written]:
+    """Those that are not empty, each once."""
+    return list({w.text: w for w in reversed(texts) if w.text}.values())[::-1]

@@ -1,0 +1,198 @@
+"""What writes: batches and padding change nothing, scores are the model's own, and time is kept."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+from backend.active.head import LinearHead
+from backend.errors import ModelError
+from backend.models.generator import Generator
+from backend.models.recipe import Recipe
+from backend.models.spec import TextSpec
+from backend.models.training import attach
+from backend.models.writer import TextTask, train_writer
+from tests.models.tiny import save_tiny_bert, save_tiny_writer
+
+KINDS = ["causal", "chat", "seq2seq"]
+PROMPTS = ["how many", "who is the tall man in the city", "where", "what is the number of the river"]
+RECIPE = Recipe(text_steps=120, text_batch_size=4, text_learning_rate=2e-2, plateau=0.0)
+START = LinearHead(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    kind = "seq2seq" if request.param == "seq2seq" else "causal"
+    return save_tiny_writer(tmp_path_factory.mktemp(request.param), kind, chat=request.param == "chat")
+
+
+def load(folder: Path, **changes: object) -> Generator:
+    spec = {"device": "cpu", "threads": 1, "max_new_tokens": 6, **changes}
+    return Generator.load(TextSpec(str(folder), **spec))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def generator(folder: Path) -> Generator:
+    return load(folder)
+
+
+def texts(found: object) -> list[list[str] | None]:
+    return [None if one is None else [w.text for w in one] for one in found]  # type: ignore[attr-defined]
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+def test_what_is_written_does_not_depend_on_the_batch(folder: Path, generator: Generator) -> None:
+    together = load(folder, batch_tokens=10_000).write(PROMPTS)
+    alone = [load(folder).write([prompt])[0] for prompt in PROMPTS]
+    assert texts(together) == texts(alone)
+    assert any(texts(together))
+    for a, b in zip(together, alone, strict=True):
+        assert [w.logp for w in a or ()] == pytest.approx([w.logp for w in b or ()], abs=1e-5)
+
+
+def test_it_is_the_greedy_text_of_transformers(folder: Path, generator: Generator) -> None:
+    auto = AutoModelForSeq2SeqLM if generator.paired else AutoModelForCausalLM
+    ids = torch.tensor([generator.source(PROMPTS[1])])
+    out = auto.from_pretrained(str(folder)).generate(ids, max_new_tokens=6, do_sample=False)[0].tolist()
+    new = out[1:] if generator.paired else out[ids.shape[1] :]
+    assert texts(generator.write([PROMPTS[1]])) == [[generator.tokenizer.decode(new, skip_special_tokens=True).strip()]]
+
+
+def test_a_text_has_the_log_probability_that_its_score_is(generator: Generator) -> None:
+    """Of texts that came to their end the tokens are those of the text itself."""
+    for prompt, found in zip(PROMPTS, generator.write(PROMPTS), strict=True):
+        for written in found or ():
+            if len(written.text.split()) < 6:
+                assert generator.score([prompt], [written.text])[0] == pytest.approx(written.logp, abs=1e-5)
+    assert (generator.score(PROMPTS, ["the city"] * 4) < 0).all()
+
+
+def test_a_score_is_the_mean_log_probability_by_hand(generator: Generator) -> None:
+    source, target = generator.source("who is"), generator.target("the city")
+    assert target[-1] == generator.ends[0]
+    with torch.inference_mode():
+        if generator.paired:
+            start = generator.model.config.decoder_start_token_id
+            logits = generator.model(
+                input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([[start, *target[:-1]]])
+            ).logits[0]
+        else:
+            logits = generator.model(input_ids=torch.tensor([source + target])).logits[0, len(source) - 1 : -1]
+    logps = torch.log_softmax(logits, dim=1)[torch.arange(len(target)), torch.tensor(target)]
+    together = generator.score(["what is the number of the river", "who is"], ["of the man in the city", "the city"])
+    assert together[1] == pytest.approx(float(logps.mean()), abs=1e-5)
+
+
+def test_several_candidates_are_distinct_and_best_first(folder: Path) -> None:
+    found = load(folder, candidates=3).write(PROMPTS)
+    assert max(len(one or ()) for one in found) > 1
+    for one in found:
+        assert len({w.text for w in one or ()}) == len(one or ())
+
+
+def test_long_prompts_are_cut_and_the_frame_of_a_chat_is_kept(folder: Path) -> None:
+    short = load(folder, max_tokens=8)
+    ids = short.source("who is " * 30)
+    assert len(ids) <= 8
+    if short.tokenizer.chat_template:
+        said = short.tokenizer.convert_ids_to_tokens(ids)
+        assert (said[0], said[-1]) == ("<user>", "<assistant>")
+    assert len(short.target("the " * 30)) == 6
+
+
+# ---------------------------------------------------------------------------------------------------------------- time
+def test_without_time_it_remembers_and_writes_nothing(generator: Generator) -> None:
+    known = generator.write(["where"])
+    assert generator.within(0).write(["where", "tall tall"]) == [known[0], None]
+    assert generator.within(60).write(["tall tall"])[0] is not None
+    assert generator.within(0).write(["tall tall"])[0] is not None  # the memory is one
+
+
+def test_what_is_not_finished_in_time_is_not_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = load(folder, max_new_tokens=100_000)
+    endless.ends = [1_000]  # a token that it does not say
+    rows, generate = [], endless.model.generate
+
+    def watched(**how: object) -> object:
+        rows.append(generate(**how))
+        return rows[-1]
+
+    monkeypatch.setattr(endless.model, "generate", watched)
+    assert endless.within(0.3).write(["where"]) == [None]
+    assert len(rows) == 1  # it had begun
+
+
+def test_no_memory_for_a_batch_is_memory_for_its_halves(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, generate, sizes = generator.write(PROMPTS), generator.model.generate, []
+    fresh = generator.within(60)
+    fresh._memory = {}
+
+    def small(input_ids: torch.Tensor, **more: object) -> object:
+        sizes.append(len(input_ids))
+        if len(input_ids) > 1:
+            raise torch.OutOfMemoryError("no")
+        return generate(input_ids=input_ids, **more)
+
+    monkeypatch.setattr(generator.model, "generate", small)
+    assert texts(fresh.write(PROMPTS)) == texts(expected)
+    assert max(sizes) > 1
+
+
+# ------------------------------------------------------------------------------------------------------------- loading
+def test_weights_template_and_cut_have_names(folder: Path, generator: Generator) -> None:
+    assert load(folder, max_new_tokens=9, candidates=2, beams=3).base_id == generator.base_id
+    for change in ({"prompt": "Say:"}, {"max_tokens": 9}):
+        assert load(folder, **change).base_id != generator.base_id
+
+
+def test_a_model_that_does_not_write_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="weights"):
+        load(save_tiny_bert(tmp_path))
+    with pytest.raises(ModelError) as caught:
+        load(tmp_path / "nowhere")
+    assert "TEXT_MODEL" in caught.value.sentence()
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+PAIRS = {"how many": "number", "who": "the man", "where is the man": "in the city", "far": "tall river"}
+
+
+def test_it_learns_what_was_written_and_where_to_stop_and_the_base_stays(
+    folder: Path, generator: Generator, tmp_path: Path
+) -> None:
+    before = {n: p.clone() for n, p in generator.model.named_parameters()}
+    scores = generator.score(list(PAIRS), list(PAIRS.values()))
+    task = TextTask(list(PAIRS), [(text,) for text in PAIRS.values()], START)
+    seen: list[int] = []
+    trained = train_writer(generator, {"answer": task}, RECIPE, lambda step, *_: seen.append(step))
+    trained.save(tmp_path)
+    adapted = generator.adapted(tmp_path)
+    assert seen == list(range(1, 121))
+    assert texts(adapted.write(list(PAIRS))) == [[text] for text in PAIRS.values()]
+    assert (adapted.score(list(PAIRS), list(PAIRS.values())) > scores + 0.5).all()
+    assert all(torch.equal(p, before[n]) for n, p in generator.model.named_parameters())
+    assert adapted.base_id != generator.base_id
+    adapted.save_texts(tmp_path)
+    assert texts(generator.adapted(tmp_path).within(0).write(list(PAIRS))) == [[text] for text in PAIRS.values()]
+
+
+def test_an_adapter_goes_to_all_linear_layers_but_the_logits(generator: Generator, tmp_path: Path) -> None:
+    model = attach(generator, RECIPE)
+    model.save_pretrained(str(tmp_path))
+    targets = json.loads((tmp_path / "adapter_config.json").read_text())["target_modules"]
+    assert targets
+    assert not any("lm_head" in name for name in targets)
+
+
+def test_several_texts_of_an_example_count_as_one(generator: Generator) -> None:
+    """Thrice the same text is no more than once, in the sum of the losses of all examples."""
+    losses = []
+    for given in ([("number",), ("the man",)], [("number", "number", "number"), ("the man",)]):
+        n = sum(map(len, given))
+        recipe = Recipe(text_steps=4, text_batch_size=n, text_learning_rate=1e-9)  # four passes that change nothing
+        task = TextTask(["how many", "who"], given, START)
+        losses.append(train_writer(generator, {"a": task}, recipe, lambda *_: None).loss * n)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
