@@ -129,7 +129,7 @@ def _guided(
     given = decode(schema, [{"result": list(context)}], items[0]) if context and items else None
     if not given:
         return {}
-    version = _version(parts, project, schema, active)
+    version = _version(parts, project, schema, active).within(parts.settings.text_seconds)
     with parts.host.turn():
         return version.guided(items[0], given)
 

@@ -89,21 +89,16 @@ class Writing(Common):
         """Level everywhere."""
         return two_classes(np.ones(len(columns)))
 
+    def guided(
+        self, control: Control, head: LinearHead, model: "Generator | None", item: Item, given: Texts
+    ) -> Output | None:
+        """The text that is written where the annotator's draft stands below the prompt: a rewritten one."""
+        if model is None or not given:
+            return None
+        (written,) = model.write([f"{prompt_of(control, item, model.template)}\n\n{given[-1]}"])
+        return self._output(head, written)
+
     # ----------------------------------------------------------------------------------------------------- the head
-    def fit_head(self, control: Control, columns: Floats, targets: Sequence[Texts], *, seed: int) -> LinearHead:
-        """The head without any knowledge: there is nothing that is fitted to columns."""
-        return LinearHead(np.zeros((1, 1), np.float32), np.zeros(1, np.float32))
-
-    def fit_calibrated(
-        self,
-        control: Control,
-        train: tuple[Floats, Sequence[Texts]],
-        held_out: tuple[Floats, Sequence[Texts]],
-        *,
-        seed: int,
-    ) -> LinearHead:
-        return self.fit_head(control, *train, seed=seed)
-
     def zero_shot_head(self, control: Control, dim: int, embed: Callable[[Sequence[str]], Floats]) -> LinearHead:
         """Without any knowledge: the confidence is the mean probability of a token."""
         return LinearHead(np.zeros((1, dim), np.float32), np.zeros(1, np.float32))

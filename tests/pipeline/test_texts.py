@@ -204,3 +204,15 @@ def test_versions_that_write_do_not_tell_annotators_to_stop(parts, studio, scrib
     found = evaluate(parts, project.asks(), [], table, version, version)
     assert (found["kappa"], found["uncertainty"]) == (None, None)
     assert len(scribe.written) == written
+
+
+def test_a_draft_is_rewritten_for_the_annotator_who_asks(parts, studio, scribe):
+    published(parts)
+    project = parts.registry.must_project(KEY)
+    draft = [{"from_name": "answer", "to_name": "text", "type": "textarea", "value": {"text": ["so far"]}}]
+    task = (None, {"text": "a new task"})
+    (said,) = predict(parts, project, project.asks(), [task], context=draft, above=1.0)
+    assert [region["value"]["text"] for region in said["result"]] == [["re: a new task\n\nso far"]]
+    scribe.allowed, parts.settings = False, parts.settings.model_copy(update={"text_seconds": 0})
+    (late,) = predict(parts, project, project.asks(), [(None, {"text": "another"})], context=draft)
+    assert late["result"] == []

@@ -110,3 +110,12 @@ def test_a_suggestion_has_its_confidence_and_no_more_texts_than_may_be_given() -
 )
 def test_without_a_text_nothing_is_suggested(output: Output) -> None:
     assert encode_result(parse_schema(PLAIN), {"answer": output}, ITEM) == []
+
+
+def test_a_dialogue_is_given_to_the_model_with_who_said_what() -> None:
+    asked = parse_schema((CONFIGS / "textarea-dialogue.xml").read_text())
+    (reply,) = asked.controls
+    chat = [{"author": "Ann", "text": "Hello"}, {"author": "Bob", "text": "Hi, how are you?"}]
+    item = read_item(asked, {"chat": chat})
+    assert prompt_of(reply, item, "") == "Answer the last message: Ann: Hello\nBob: Hi, how are you?"
+    assert reply.fields == ("chat",)
