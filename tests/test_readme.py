@@ -48,3 +48,18 @@ def test_help_is_there_without_the_heavy_imports():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+CONTROLS = re.search(r"```xml\n(.*?)```", README, re.DOTALL)[1].splitlines()[1:]
+OBJECTS = """<Text name="text" value="$text"/><Paragraphs name="chat" value="$chat"/><Text name="context" value="$context"/>
+<Text name="left" value="$left"/><Text name="right" value="$right"/><List name="items" value="$items"/>
+<Labels name="mark" toName="text"><Label value="x"/></Labels>"""
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_every_control_in_the_readme_is_supported(control):
+    from backend.studio.schema import read_config
+
+    found = read_config(f"<View>{OBJECTS}{control}</View>")
+    assert not found.left_out
+    assert len(found.schema.controls) == 2
