@@ -51,8 +51,8 @@ def test_help_is_there_without_the_heavy_imports():
 
 
 CONTROLS = re.search(r"```xml\n(.*?)```", README, re.DOTALL)[1].splitlines()[1:]
-OBJECTS = """<Text name="text" value="$text"/><Paragraphs name="chat" value="$chat"/><Text name="context" value="$context"/>
-<Text name="left" value="$left"/><Text name="right" value="$right"/><List name="items" value="$items"/>
+TEXTS = "".join(f'<Text name="{name}" value="${name}"/>' for name in ("text", "context", "left", "right"))
+OBJECTS = f"""{TEXTS}<Paragraphs name="chat" value="$chat"/><List name="items" value="$items"/>
 <Labels name="mark" toName="text"><Label value="x"/></Labels>"""
 
 
