@@ -66,10 +66,8 @@ def _surprise(scores: Numbers, there: NDArray[np.bool_]) -> tuple[Numbers, Numbe
     """Negative log-likelihood (V,) of items with ``scores`` (V, L) in this order, and its slope in each score."""
     rest = np.logaddexp.accumulate(scores[:, ::-1], axis=1)[:, ::-1]  # of those not yet chosen, at each choice
     value = np.where(there, rest - scores, 0).sum(axis=1)
-    chances = np.exp(np.minimum(scores[:, None, :] - rest[:, :, None], 0))  # (V, choice, item)
-    open_ = np.triu(np.ones(2 * (scores.shape[1],)))  # an item is there until it is chosen
-    slopes = (chances * open_ * there[:, :, None]).sum(axis=1) - 1
-    return value, slopes
+    chosen = np.exp(scores + np.logaddexp.accumulate(-rest, axis=1))  # expected choices of an item until its own
+    return value, chosen - 1
 
 
 def log_probability(scores: ArrayLike, order: Order) -> float:
