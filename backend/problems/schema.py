@@ -44,6 +44,11 @@ class Control:
             raise ValueError(f"{len(self.descriptions)} descriptions for {len(self.labels)} labels")
 
     @property
+    def about(self) -> str:
+        """The object tag that results name: the first of those that the control is about."""
+        return self.to_name.split(",")[0]
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """All keys of the task's data that the control reads."""
         return (self.text_field, *self.more_fields)

@@ -102,7 +102,7 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
     return [
         {
             "from_name": control.name,
-            "to_name": control.to_name,
+            "to_name": control.about,
             "type": kind,
             "value": {kind: [list(paths[at]) if "paths" in control.options else paths[at] for at in chosen]},
             "score": min(1.0, max(0.0, float(output.confidence))),

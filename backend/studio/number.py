@@ -73,7 +73,7 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
     return [
         {
             "from_name": control.name,
-            "to_name": control.to_name,
+            "to_name": control.about,
             "type": KIND,
             "value": {"number": int(number) if number.is_integer() else number},
             "score": min(1.0, max(0.0, float(output.confidence))),

@@ -15,6 +15,7 @@ import numpy as np
 
 from backend.errors import UnsupportedConfig
 from backend.problems.schema import Content, Control, Item, Output
+from backend.studio import refuse
 from backend.studio.multiple import answers, is_true
 from backend.studio.places import PLACES, place_in, region_id
 
@@ -53,11 +54,7 @@ def options(node: Element) -> dict[str, Any]:
     field = _FIELD.fullmatch(node.get("question", ""))
     if field is None:
         raise UnsupportedConfig(f'question="{node.get("question")}" names no field.', 'Such as question="$question".')
-    if "," in node.get("toName", ""):
-        raise UnsupportedConfig(f"<{node.tag} question=…> about several texts is not supported.", "Name one in toName.")
-    for name in ("perRegion", "perItem"):
-        if is_true(node, name):
-            raise UnsupportedConfig(f'<{node.tag} question=… {name}="true"> is not supported.', f"Remove {name}.")
+    refuse.unless_about_the_task(node)
     return {"type": node.tag.lower(), "fields": (field[1],), **answers(node)}
 
 
@@ -121,7 +118,7 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
         {
             "id": region_id(control, (start, end)),
             "from_name": control.name,
-            "to_name": control.to_name,
+            "to_name": control.about,
             "type": kind,
             "value": {"text": [text]} if kind == "textarea" else place,
             "score": min(1.0, max(0.0, float(output.confidence))),

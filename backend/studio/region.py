@@ -54,7 +54,7 @@ def encode(control: Control, output: Output, item: Item, others: Sequence[Mappin
     for region in others:
         value = region["value"]
         place = place_in(control.object, item.fields[control.text_field], value)
-        if region["to_name"] != control.to_name or place is None or "id" not in region:
+        if region["to_name"] != control.about or place is None or "id" not in region:
             continue
         probs = label_at(output, *place)
         best = int(np.argmax(probs))
@@ -63,7 +63,7 @@ def encode(control: Control, output: Output, item: Item, others: Sequence[Mappin
             {
                 "id": region["id"],
                 "from_name": control.name,
-                "to_name": control.to_name,
+                "to_name": control.about,
                 "type": "choices",
                 "value": {**where, "choices": [control.labels[best]]},
                 "score": min(1.0, max(0.0, float(probs[best]))),

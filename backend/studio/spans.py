@@ -12,6 +12,7 @@ import numpy as np
 
 from backend.errors import UnsupportedConfig
 from backend.problems.schema import Control, Item, Output
+from backend.studio import refuse
 from backend.studio.multiple import answers
 from backend.studio.places import PLACES, place_in, region_id
 
@@ -25,6 +26,7 @@ def read_labels(element: Element) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
     Raises UnsupportedConfig.
     """
+    refuse.unless_about_the_task(element)
     if element.get("value") or element.get("apiUrl"):
         raise UnsupportedConfig(
             f"<{element.tag} value=…> takes its labels from the task, which is not supported.",
@@ -87,7 +89,7 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
         {
             "id": region_id(control, place),
             "from_name": control.name,
-            "to_name": control.to_name,
+            "to_name": control.about,
             "type": key,
             "value": {**PLACES[control.object].write(content, place[0], place[1]), key: [name for name, _ in labels]},
             "score": min(1.0, max(0.0, float(min(score for _, score in labels)))),
