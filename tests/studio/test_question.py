@@ -92,7 +92,7 @@ def test_what_is_no_question_is_refused_with_what_to_do(old: str, new: str, name
 
 def test_one_answer_in_several_texts_is_refused() -> None:
     two = config().replace("<Text ", '<Text name="more" value="$more"/><Text ')
-    with pytest.raises(UnsupportedConfig, match="several texts"):
+    with pytest.raises(UnsupportedConfig, match="context,more"):
         parse_schema(two.replace('toName="context"', 'toName="context,more"'))
 
 
