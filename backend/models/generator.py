@@ -34,7 +34,7 @@ from backend.models.spec import TextSpec, resolve
 IGNORED = -100  # what the models of transformers take for "no label"
 TEXTS = "texts.json"
 
-Pair = tuple[list[int], list[int]]  # token ids of a prompt, as the model reads it, and of a text with its end
+Pair = tuple[list[int], list[int]]  # token ids of a prompt, as the model reads it, and of a text
 
 
 @dataclass(frozen=True)
@@ -244,14 +244,14 @@ class Generator:
             return list(self.tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False))
 
     def target(self, text: str) -> list[int]:
-        """A text as the model is to write it, at most ``spec.max_new_tokens``, with its end."""
+        """A text as the model is to write it, with its end; of a longer one ``spec.max_new_tokens``, and no end."""
         if self.paired:
             with self._lock:
                 ids = list(self.tokenizer(text_target=text, verbose=False)["input_ids"])
             ids = ids[:-1] if ids[-1:] == [self.ends[0]] else ids
         else:
             ids = self._ids(text, special=False)
-        return [*ids[: self.spec.max_new_tokens - 1], self.ends[0]]
+        return [*ids, self.ends[0]][: self.spec.max_new_tokens]
 
     def _ids(self, text: str, *, special: bool = True, cut: int | None = None) -> list[int]:
         how = {"truncation": True, "max_length": cut} if cut else {}

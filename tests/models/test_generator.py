@@ -102,7 +102,10 @@ def test_long_prompts_are_cut_and_the_frame_of_a_chat_is_kept(folder: Path) -> N
     if short.tokenizer.chat_template:
         said = short.tokenizer.convert_ids_to_tokens(ids)
         assert (said[0], said[-1]) == ("<user>", "<assistant>")
-    assert len(short.target("the " * 30)) == 6
+    whole, cut = short.target("the " * 5), short.target("the " * 30)
+    assert (len(whole), whole[-1]) == (6, short.ends[0])
+    assert len(cut) == 6
+    assert short.ends[0] not in cut  # it is not to learn to stop there
 
 
 def test_a_prompt_leaves_room_for_the_text(folder: Path) -> None:
