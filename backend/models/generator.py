@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from backend.models.spec import TextSpec, resolve
 IGNORED = -100  # what the models of transformers take for "no label"
 TEXTS = "texts.json"
 
-Pair = tuple[list[int], list[int]]  # token ids of a prompt, as the model reads it, and of a text with its end
+Pair = tuple[list[int], list[int]]  # token ids of a prompt, as the model reads it, and of a text
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Generator:
     ``base_id``: 16 hex digits that name weights, template and cut; ``template``: the prompt of controls without one.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, spec: TextSpec, base_id: str) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Any, spec: TextSpec, base_id: str, lock: Any = None) -> None:
         self.model, self.tokenizer, self.spec, self.base_id = model, tokenizer, spec, base_id
         self.template = spec.prompt
         self.device = next(model.parameters()).device
@@ -62,6 +63,11 @@ class Generator:
         if not self.ends:
             raise ModelError(f"{spec.name} has no token that ends a text.", "Choose another TEXT_MODEL.")
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.ends[0]
+        self.longest = _longest(tokenizer, config) - (0 if self.paired else spec.max_new_tokens)
+        if self.longest < 1:
+            raise ModelError(f"{spec.name} cannot write {spec.max_new_tokens} tokens.", "Lower TEXT_MAX_NEW_TOKENS.")
+        self.longest = min(self.longest, spec.max_tokens)
+        self._lock = lock or threading.Lock()  # a tokenizer's truncation is state
         self._memory: dict[str, list[Written]] = {}
         self._deadline: float | None = None
 
@@ -72,8 +78,7 @@ class Generator:
         source = resolve(spec.name, "TEXT_MODEL")
         with quiet_loading():
             model, tokenizer = read_pretrained(spec.name, spec.revision, source, "TEXT_MODEL", _kind)
-        longest = min(spec.max_tokens, int(tokenizer.model_max_length))
-        base_id = fingerprint(model, [spec.prompt, longest, len(tokenizer)])
+        base_id = fingerprint(model, [spec.prompt, spec.max_tokens, len(tokenizer)])
         model.to(pick_device(spec.device)).eval().requires_grad_(False)
         return cls(model, tokenizer, spec, base_id)
 
@@ -81,7 +86,8 @@ class Generator:
         """This generator with the adapter in ``directory`` merged in, as :meth:`Encoder.adapted` does it. It remembers
         what :meth:`save_texts` left there. Raises ModelError for an adapter that does not fit."""
         model = merged(self.model, directory, self.spec.name)
-        found = Generator(model, self.tokenizer, self.spec, adapter_digest(self.base_id, directory))
+        base_id = adapter_digest(self.base_id, directory)
+        found = Generator(model, self.tokenizer, self.spec, base_id, self._lock)
         if (directory / TEXTS).exists():
             known = json.loads((directory / TEXTS).read_text())
             found._memory = {key: [Written(*one) for one in texts] for key, texts in known.items()}
@@ -226,28 +232,36 @@ class Generator:
         """A prompt as the model reads it, in its chat template where it has one; a long one is cut at its end."""
         chat = not self.paired and getattr(self.tokenizer, "chat_template", None)
         if not chat:
-            ids = self._ids(prompt if self.paired else f"{prompt}\n", cut=self.spec.max_tokens)
+            ids = self._ids(prompt if self.paired else f"{prompt}\n", cut=self.longest)
             return ids[:-1] if not self.paired and ids[-1:] == [self.tokenizer.eos_token_id] else ids
-        room = max(1, self.spec.max_tokens - len(self._said("")))
+        room = max(1, self.longest - len(self._said("")))
         inner = self._ids(prompt, special=False)
         return self._said(prompt if len(inner) <= room else str(self.tokenizer.decode(inner[:room])))
 
     def _said(self, prompt: str) -> list[int]:
         asked = [{"role": "user", "content": prompt}]
-        return list(self.tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False))
+        with self._lock:
+            return list(self.tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False))
 
     def target(self, text: str) -> list[int]:
-        """A text as the model is to write it, at most ``spec.max_new_tokens``, with its end."""
+        """A text as the model is to write it, with its end; of a longer one ``spec.max_new_tokens``, and no end."""
         if self.paired:
-            ids = list(self.tokenizer(text_target=text, verbose=False)["input_ids"])
+            with self._lock:
+                ids = list(self.tokenizer(text_target=text, verbose=False)["input_ids"])
             ids = ids[:-1] if ids[-1:] == [self.ends[0]] else ids
         else:
             ids = self._ids(text, special=False)
-        return [*ids[: self.spec.max_new_tokens - 1], self.ends[0]]
+        return [*ids, self.ends[0]][: self.spec.max_new_tokens]
 
     def _ids(self, text: str, *, special: bool = True, cut: int | None = None) -> list[int]:
         how = {"truncation": True, "max_length": cut} if cut else {}
-        return list(self.tokenizer(text, add_special_tokens=special, verbose=False, **how)["input_ids"])
+        with self._lock:
+            return list(self.tokenizer(text, add_special_tokens=special, verbose=False, **how)["input_ids"])
+
+
+def _longest(tokenizer: Any, config: Any) -> int:
+    """Tokens that the model can read, or read and write where it does both in one."""
+    return int(min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or 2**31))
 
 
 def _kind(config: Any) -> Any:

@@ -222,14 +222,14 @@ def contrast(features: Tensor, groups: Tensor, temperature: float) -> Tensor:
 class Descent(ABC):
     """One training: its schedule, optimiser, and how many examples fit into memory.
 
-    ``groups``: parameters with their peak rates, as optimisers take them; ``lengths``: tokens of each example;
-    ``cut``: the setting that makes them fewer.
+    ``groups``: parameters with their peak rates, as optimisers take them; ``lengths``: tokens of each example.
+    ``length_setting`` and ``rate_setting`` are what a user changes where there are too many, or the loss is lost.
     """
 
-    def __init__(
-        self, groups: list[dict[str, Any]], recipe: Recipe, lengths: Sequence[int], cut: str, *, warm: bool
-    ) -> None:
-        self.recipe, self.lengths, self.cut = recipe, lengths, cut
+    length_setting, rate_setting = "MAX_TOKENS", "LEARNING_RATE"
+
+    def __init__(self, groups: list[dict[str, Any]], recipe: Recipe, lengths: Sequence[int], *, warm: bool) -> None:
+        self.recipe, self.lengths = recipe, lengths
         self.at_once = recipe.batch_size
         self.plan = Schedule(recipe, len(lengths), warm=warm)
         self.trained = [p for group in groups for p in group["params"]]
@@ -246,7 +246,7 @@ class Descent(ABC):
         for step, batch in enumerate(draws(self.lengths, self.recipe), start=1):
             losses.append(self.update(batch))
             if not np.isfinite(losses[-1]):
-                raise ModelError(f"The loss is {losses[-1]} at step {step}.", "Lower LEARNING_RATE.")
+                raise ModelError(f"The loss is {losses[-1]} at step {step}.", f"Lower {self.rate_setting}.")
             on_progress(step, self.plan.end, losses[-1])
             if step == self.plan.end:
                 break
@@ -271,7 +271,7 @@ class Descent(ABC):
             if not out_of_memory(error):
                 raise
         if self.at_once == 1:
-            raise ModelError("No memory for training on one example at a time.", f"Lower {self.cut}.")
+            raise ModelError("No memory for training on one example at a time.", f"Lower {self.length_setting}.")
         free_memory()
         self.at_once = max(1, self.at_once // 2)
         log.warning("out of memory: fewer examples at once, the same update", at_once=self.at_once)
@@ -300,7 +300,7 @@ class _Run(Descent):
             {"params": adapter, "lr": recipe.learning_rate},
             {"params": head, "lr": recipe.learning_rate * recipe.head_lr_ratio},
         ]
-        super().__init__(groups, recipe, read.lengths(), "MAX_TOKENS", warm=warm)
+        super().__init__(groups, recipe, read.lengths(), warm=warm)
         self.groups = {n: torch.from_numpy(t.groups).to(encoder.device) for n, t in tasks.items()}
 
     def _portion(self, rows: NDArray[np.int64], n: int) -> float:

@@ -61,6 +61,8 @@ def train_writer(
 class _Run(Descent):
     """The state of one training: the pairs of prompt and text, and how much each counts."""
 
+    length_setting, rate_setting = "TEXT_MAX_TOKENS", "TEXT_LEARNING_RATE"
+
     def __init__(
         self, generator: Generator, model: Any, tasks: Mapping[str, TextTask], recipe: Recipe, *, warm: bool
     ) -> None:
@@ -75,7 +77,7 @@ class _Run(Descent):
         self.shares = torch.tensor(shares, device=generator.device)
         adapter = [p for p in model.parameters() if p.requires_grad]
         groups = [{"params": adapter, "lr": recipe.learning_rate}]
-        super().__init__(groups, recipe, [len(a) + len(b) for a, b in self.pairs], "TEXT_MAX_TOKENS", warm=warm)
+        super().__init__(groups, recipe, [len(a) + len(b) for a, b in self.pairs], warm=warm)
 
     def _portion(self, rows: NDArray[np.int64], n: int) -> float:
         with autocast(self.generator.device):

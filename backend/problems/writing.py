@@ -226,8 +226,8 @@ def fill(template: str, item: Item, text: str) -> str:
 
 
 def document(control: Control, item: Item) -> str:
-    """The texts that the control is about, those of a dialogue with who said them."""
-    return _spoken(item.fields[control.text_field])
+    """All that the control is about, utterances with who said them; an empty line between fields."""
+    return "\n\n".join(_spoken(item.fields[name]) for name in control.fields)
 
 
 def _spoken(content: Content) -> str:

@@ -1,6 +1,8 @@
 """What writes: batches and padding change nothing, scores are the model's own, and time is kept."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +102,19 @@ def test_long_prompts_are_cut_and_the_frame_of_a_chat_is_kept(folder: Path) -> N
     if short.tokenizer.chat_template:
         said = short.tokenizer.convert_ids_to_tokens(ids)
         assert (said[0], said[-1]) == ("<user>", "<assistant>")
-    assert len(short.target("the " * 30)) == 6
+    whole, cut = short.target("the " * 5), short.target("the " * 30)
+    assert (len(whole), whole[-1]) == (6, short.ends[0])
+    assert len(cut) == 6
+    assert short.ends[0] not in cut  # it is not to learn to stop there
+
+
+def test_a_prompt_leaves_room_for_the_text(folder: Path) -> None:
+    """The tiny causal model has 128 places for both."""
+    roomy = load(folder, max_new_tokens=100, max_tokens=500)
+    assert len(roomy.source("who is " * 300)) <= (500 if roomy.paired else 28)
+    if not roomy.paired:
+        with pytest.raises(ModelError, match="128 tokens"):
+            load(folder, max_new_tokens=128)
 
 
 # ---------------------------------------------------------------------------------------------------------------- time
@@ -112,7 +126,8 @@ def test_without_time_it_remembers_and_writes_nothing(generator: Generator) -> N
 
 
 def test_what_is_not_finished_in_time_is_not_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    endless = load(folder, max_new_tokens=100_000)
+    endless = load(folder)
+    endless.spec = replace(endless.spec, max_new_tokens=100_000)
     endless.ends = [1_000]  # a token that it does not say
     rows, generate = [], endless.model.generate
 
@@ -139,6 +154,16 @@ def test_no_memory_for_a_batch_is_memory_for_its_halves(generator: Generator, mo
     monkeypatch.setattr(generator.model, "generate", small)
     assert texts(fresh.write(PROMPTS)) == texts(expected)
     assert max(sizes) > 1
+
+
+def test_threads_do_not_stand_in_each_others_way(folder: Path, generator: Generator) -> None:
+    prompts = [f"{word} is {other}" for word in ("who", "what", "where") for other in ("man", "city", "river", "far")]
+    fresh, cut = load(folder), load(folder, max_tokens=3)
+    cut._lock, cut.tokenizer = fresh._lock, fresh.tokenizer
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda at: (fresh, cut)[at % 2].source(prompts[at % 12] * 50), range(400)))
+    assert made[:24:2] == [generator.source(prompt * 50) for prompt in prompts[::2] * 2]
+    assert {len(ids) for ids in made[1::2]} <= {3, *(len(cut.source(p * 50)) for p in prompts)}
 
 
 # ------------------------------------------------------------------------------------------------------------- loading

@@ -65,6 +65,13 @@ def test_a_prompt_is_filled_with_what_the_task_holds() -> None:
     assert prompt_of(plain, ITEM, "{text} costs $5 in {city}") == "a text costs $5 in {city}"
 
 
+def test_without_a_prompt_all_that_is_shown_is_asked() -> None:
+    two = PLAIN.replace('toName="text"', 'toName="text,more"').replace("<View>", '<View><Text name="more" value="$m"/>')
+    schema = parse_schema(two)
+    item = read_item(schema, {"text": "one", "m": "two"})
+    assert prompt_of(schema.controls[0], item, "Say:") == "Say:\n\none\n\ntwo"
+
+
 def test_of_a_dialogue_it_is_told_who_speaks() -> None:
     (control,) = parse_schema(PLAIN).controls
     item = Item({"text": Content(("hello", "hi"), ("Ann", "Bob"))})
