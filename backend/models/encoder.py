@@ -121,13 +121,15 @@ class Tokens:
 class Encoder:
     """Mean-pooled features of a transformer; safe to use from several threads.
 
-    ``base_id``: 16 hex digits that name weights, prefix and cut; the same on every machine. ``dim``: D.
+    ``base_id``: 16 hex digits that name weights, prefix and cut; the same on every machine. ``dim``: D. ``frozen``: the
+    encoder without any adapter.
     """
 
     def __init__(self, model: nn.Module, tokens: Tokens, spec: ModelSpec, base_id: str) -> None:
         self.model, self.tokens, self.spec, self.base_id = model, tokens, spec, base_id
         self.dim = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.device = next(model.parameters()).device
+        self.frozen = self
 
     @classmethod
     def load(cls, spec: ModelSpec) -> "Encoder":
@@ -169,7 +171,9 @@ class Encoder:
         Raises ModelError for an adapter that does not fit.
         """
         model = merged(self.model, directory, self.spec.name)
-        return Encoder(model, self.tokens, self.spec, adapter_digest(self.base_id, directory))
+        found = Encoder(model, self.tokens, self.spec, adapter_digest(self.base_id, directory))
+        found.frozen = self.frozen
+        return found
 
     def _forward(self, ids: Sequence[Sequence[int]]) -> Floats:
         """Features (B, D) of one batch."""

@@ -156,10 +156,22 @@ def test_an_answer_must_have_been_marked_before_anything_is_learned() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- training
-def lesson(wanted: dict[str, Any], found: list[Window], longest: int = 16):
+def lesson(wanted: dict[str, Any] | None, found: list[Window], longest: int = 16):
     from backend.problems.question import _places
 
-    return _lesson(found, _places(found, wanted), wanted, longest, np.random.default_rng(0))
+    pulls = [pull_of(window) for window in found]
+    return _lesson(found, pulls, _places(found, wanted), wanted, longest, np.random.default_rng(0))
+
+
+def pull_of(window: Window) -> np.ndarray:
+    """What the tokens of a window have ahead: less, the later they are in the text."""
+    return np.where(window.inside, -0.05 * window.offsets[:, 0], 0.0)
+
+
+def pulled(logits: np.ndarray, window: Window) -> np.ndarray:
+    found = logits.copy()
+    found[:, 0] += pull_of(window)
+    return found
 
 
 @given(st.integers(0, 99), st.sampled_from([0.0, 0.25, 1.0]), st.booleans())
@@ -174,7 +186,7 @@ def test_the_loss_is_minus_the_log_of_the_probability_that_answers_are_drawn_fro
     loss = _loss([lesson(wanted, pieces)] * 2, 16, empty=empty)(torch.from_numpy(logits), np.array([0, 1]))
     for number in range(2):
         own = logits[2 * number : 2 * number + 2]
-        spans = spans_of([(x[:4], w.offsets) for x, w in zip(own, pieces, strict=True)], 16)
+        spans = spans_of([(pulled(x[:4], w), w.offsets) for x, w in zip(own, pieces, strict=True)], 16)
         probs = spans.probs(1.0, empty=empty)
         places = [span[:2] for span in wanted["spans"]]
         right = sum(p for p, ends in zip(probs[1:], spans.ends.tolist(), strict=True) if ends in places)
@@ -186,11 +198,12 @@ def test_the_loss_is_minus_the_log_of_the_probability_that_answers_are_drawn_fro
 def test_training_starts_from_the_share_without_an_answer_and_no_preference(none: float) -> None:
     from backend.problems.question import _start
 
-    head = _start([lesson(target("two"), windows(1, 2)), lesson(target("two"), [])], 1, none, 4)
+    head = _start([lesson(target("two"), windows(1, 2)), lesson(target("two"), [])], 1, 2.5, none, 4)
     logits = head.logits(np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32))
-    probs = spans_of([(logits, w.offsets) for w in windows(1, 2)], 1).probs(1.0, empty=True)
+    probs = spans_of([(pulled(logits, w), w.offsets) for w in windows(1, 2)], 1).probs(1.0, empty=True)
     assert probs[0] == pytest.approx(none, abs=1e-5)
-    assert _start([], 16, 1.0, 4).bias[2] < 5
+    assert head.extra["sharpness"].tolist() == [2.5]
+    assert _start([], 16, 1.0, 1.0, 4).bias[2] < 5
 
 
 def test_span_logits_of_torch_and_numpy_agree_for_windows_of_different_lengths() -> None:
@@ -198,9 +211,9 @@ def test_span_logits_of_torch_and_numpy_agree_for_windows_of_different_lengths()
 
     pieces = [Window([7] * 5, OFFSETS), Window([7] * 3, OFFSETS[:3])]
     logits = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
-    both = _span_logits(torch.from_numpy(logits), pieces, 4).numpy()
+    both = _span_logits(torch.from_numpy(logits), pieces, [pull_of(piece) for piece in pieces], 4).numpy()
     for number, piece in enumerate(pieces):
-        table = span_logits(logits[number, : len(piece.ids)], piece.inside, 4)
+        table = span_logits(pulled(logits[number, : len(piece.ids)], piece), piece.inside, 4)
         padded = np.full((5, 4), -1e9)
         padded[: len(table)] = table
         assert np.where(both[number] < -1e3, -1e9, both[number]) == pytest.approx(padded, rel=1e-5)
@@ -225,7 +238,4 @@ def test_of_a_long_text_the_windows_with_the_answer_are_trained_on() -> None:
     "wanted", [None, {"spans": [[0, 19, TEXT]], "none": 0.0}, {"spans": [[7, 8, " "]], "none": 0.0}]
 )
 def test_what_cannot_be_marked_teaches_nothing(wanted: dict[str, Any] | None) -> None:
-    from backend.problems.question import _places
-
-    pieces = windows(1, 2)
-    assert _lesson(pieces, _places(pieces, wanted), wanted, 2, np.random.default_rng(0)).windows == []
+    assert lesson(wanted, windows(1, 2), longest=2).windows == []

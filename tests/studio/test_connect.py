@@ -102,8 +102,8 @@ def test_other_host_names_are_not_complained_of(host: str) -> None:
 
 
 def test_an_unsupported_config_is_refused_before_anything_is_made(admin: Studio, backend: Server) -> None:
-    other = CONFIG.replace("</View>", '<DateTime name="when" toName="text"/></View>')
-    project = int(admin.create_project("a date too", other)["id"])
+    other = '<View><Text name="text" value="$text"/><DateTime name="when" toName="text"/></View>'
+    project = int(admin.create_project("a date", other)["id"])
     with pytest.raises(UnsupportedConfig, match="DateTime"):
         connect(admin, project, backend.url, webhook_secret="first")
     assert admin.webhooks(project) == []
