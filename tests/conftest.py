@@ -4,6 +4,7 @@ knows words."""
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings as hypothesis_settings
 
 from backend.pipeline.parts import Parts
@@ -66,6 +67,17 @@ def parts(settings, studio, tmp_path):
 @pytest.fixture
 def key() -> str:
     return KEY
+
+
+@pytest.fixture(scope="session", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Where a model runs: the same is asserted on each device that there is."""
+    return str(request.param)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def encoder(tiny: Path) -> Encoder:
+def encoder(tiny: Path, device: str) -> Encoder:
     """The tiny BERT, loaded."""
-    return Encoder.load(ModelSpec(str(tiny), device="cpu", threads=1, batch_tokens=64))
+    return Encoder.load(ModelSpec(str(tiny), device=device, threads=1, batch_tokens=64))

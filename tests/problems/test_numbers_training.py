@@ -8,13 +8,11 @@ import pytest
 
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
-from backend.models.spec import ModelSpec
 from backend.pipeline.decide import Field, Policy, decide, fresh_judge
 from backend.problems.base import problem_for
 from backend.problems.schema import Control, Example, Item, Schema
 from backend.problems.training import train_version
 from backend.problems.version import cold_version, load_version
-from tests.models.tiny import save_tiny_bert
 
 STARS = ("1", "2", "3", "4", "5")
 RATING = Control("stars", "rating", "text", "text", STARS, STARS)
@@ -29,12 +27,6 @@ def example(number: int) -> Example:
     words = [WORDS[worth], ("is", "was", "when")[number % 3], ("city", "river")[number // 5 % 2]]
     targets = {"stars": np.eye(5, dtype=np.float32)[worth], "amount": 10.0 * worth}
     return Example(number, Item.of(" ".join(words)), targets)
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    folder = save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
-    return Encoder.load(ModelSpec(str(folder), device="cpu", threads=1))
 
 
 @pytest.mark.parametrize("held_out", [0, 10])

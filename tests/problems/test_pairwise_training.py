@@ -7,13 +7,11 @@ import pytest
 
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
-from backend.models.spec import ModelSpec
 from backend.pipeline.decide import Field, Policy, decide, fresh_judge
 from backend.problems.base import problem_for
 from backend.problems.schema import Content, Control, Example, Item, Schema
 from backend.problems.training import train_version
 from backend.problems.version import cold_version, load_version
-from tests.models.tiny import save_tiny_bert
 
 CONTROL = Control("better", "pairwise", "a,b", "one", ("left", "right"), ("left", "right"), more_fields=("two",))
 SCHEMA = Schema((CONTROL,))
@@ -29,12 +27,6 @@ def example(number: int) -> Example:
     ]
     item = Item({"one": Content((words[0],)), "two": Content((words[1],))})
     return Example(number, item, {"better": np.array([first < second, first > second], np.float32)})
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    folder = save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
-    return Encoder.load(ModelSpec(str(folder), device="cpu", threads=1))
 
 
 @pytest.mark.parametrize("held_out", [0, 8])

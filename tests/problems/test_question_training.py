@@ -8,13 +8,11 @@ import pytest
 
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
-from backend.models.spec import ModelSpec
 from backend.pipeline.decide import Field, Policy, decide, fresh_judge
 from backend.problems.base import problem_for
 from backend.problems.schema import Content, Control, Example, Item, Schema
 from backend.problems.training import train_version
 from backend.problems.version import cold_version, load_version
-from tests.models.tiny import save_tiny_bert
 
 CONTROL = Control(
     "answer", "question", "context", "context", ("Answer",), ("Answer",), more_fields=("question",),
@@ -39,12 +37,6 @@ def example(number: int) -> Example:
         start = sum(len(word) + 1 for word in words[:at])
         spans = [[start, start + len(words[at]), words[at]]]
     return Example(number, item("who ?", " ".join(words)), {"answer": {"spans": spans, "none": float(not spans)}})
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    folder = save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
-    return Encoder.load(ModelSpec(str(folder), device="cpu", threads=1))
 
 
 @pytest.fixture(scope="module")

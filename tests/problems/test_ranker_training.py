@@ -7,12 +7,10 @@ import pytest
 
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
-from backend.models.spec import ModelSpec
 from backend.problems.base import problem_for
 from backend.problems.schema import Content, Control, Example, Item, Schema
 from backend.problems.training import train_version
 from backend.problems.version import cold_version, load_version
-from tests.models.tiny import save_tiny_bert
 
 CONTROL = Control("order", "ranker", "answers", "answers", (), (), object="list")
 STARS = ("1", "2")
@@ -29,12 +27,6 @@ def example(number: int, **more: np.ndarray) -> Example:
     texts = tuple(f"{ORDER[at]} {('is', 'was')[number % 2]} {rng.choice(['city', 'river', 'man'])}" for at in places)
     item = Item({"answers": Content(texts, tuple("abcd"[: len(texts)]))})
     return Example(number, item, {"order": (tuple(np.argsort(places).tolist()),), **more})
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    folder = save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
-    return Encoder.load(ModelSpec(str(folder), device="cpu", threads=1))
 
 
 @pytest.mark.parametrize("held_out", [0, 8])

@@ -8,23 +8,15 @@ import pytest
 
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
-from backend.models.spec import ModelSpec
 from backend.problems.region import RegionChoice, label_at, votes
 from backend.problems.schema import Control, Example, Item, Output, Schema
 from backend.problems.training import train_version
 from backend.problems.version import cold_version, load_version
-from tests.models.tiny import save_tiny_bert
 
 ENTITY = Control("entity", "labels", "text", "text", ("noun",), ("noun",), options={"type": "labels"})
 SIZE = Control("size", "choices-region", "text", "text", ("near", "far"), ("near", "far"), options={"type": "choices"})
 SCHEMA = Schema((ENTITY, SIZE))
 PROBLEM = RegionChoice()
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    folder = save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
-    return Encoder.load(ModelSpec(str(folder), device="cpu", threads=1))
 
 
 def example(number: int) -> Example:

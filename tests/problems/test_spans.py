@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from backend.active.tagging import Tags
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
-from backend.models.spec import ModelSpec
 from backend.problems.base import problem_for
 from backend.problems.lessons import MOST_WINDOWS
 from backend.problems.schema import Control, Example, Item, Output, Schema
@@ -20,7 +19,6 @@ from backend.problems.spans import Spans, settled, worth
 from backend.problems.training import train_version
 from backend.problems.units import units_of
 from backend.problems.version import cold_version, load_version
-from tests.models.tiny import save_tiny_bert
 
 CONTROL = Control("entity", "labels", "text", "text", ("man", "city"), ("man", "city"), options={"type": "labels"})
 SCHEMA = Schema((CONTROL,))
@@ -30,12 +28,6 @@ SPANS = st.lists(
     st.tuples(st.integers(0, 9), st.integers(10, 20), st.integers(0, 1), st.sampled_from([0.25, 0.5, 0.75, 1.0])),
     unique_by=lambda span: span[:3],
 )
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    folder = save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
-    return Encoder.load(ModelSpec(str(folder), device="cpu", threads=1))
 
 
 def example(number: int, *, nested: bool = False) -> Example:

@@ -12,23 +12,15 @@ import torch
 from backend.errors import ModelError
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
-from backend.models.spec import ModelSpec
 from backend.problems.schema import Control, Example, Item, Schema
 from backend.problems.training import head_tasks, train_version
 from backend.problems.version import Version, cold_version, load_version
-from tests.models.tiny import save_tiny_bert
 
 CONTROL = Control("asks", "choices", "text", "text", ("number", "man", "city"), ("how many", "who", "where"))
 SCHEMA = Schema((CONTROL,))
 STARTS = ("how many", "who is", "where is")
 TEXTS = [f"{start} {thing}" for thing in ("the man", "a river", "the city", "much", "tall", "what") for start in STARTS]
 RECIPE = Recipe(steps=40, batch_size=6, learning_rate=3e-3, seed=3)
-
-
-@pytest.fixture(scope="session")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    folder = save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
-    return Encoder.load(ModelSpec(str(folder), device="cpu", threads=1))
 
 
 def examples(start: int, stop: int) -> list[Example]:

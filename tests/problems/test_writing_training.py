@@ -12,11 +12,11 @@ from backend.errors import ModelError
 from backend.models.encoder import Encoder
 from backend.models.generator import Generator
 from backend.models.recipe import Recipe
-from backend.models.spec import ModelSpec, TextSpec
+from backend.models.spec import TextSpec
 from backend.problems.schema import Control, Example, Item, Schema
 from backend.problems.training import train_version
 from backend.problems.version import GENERATOR, cold_version, load_version
-from tests.models.tiny import save_tiny_bert, save_tiny_writer
+from tests.models.tiny import save_tiny_writer
 
 TEXT = Control("answer", "textarea", "text", "text", (), ())
 CHOICE = Control("asks", "choices", "text", "text", ("number", "person"), ("how many", "who"))
@@ -34,14 +34,9 @@ def example(number: int) -> Example:
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    return Encoder.load(ModelSpec(str(save_tiny_bert(tmp_path_factory.mktemp("bert"))), device="cpu", threads=1))
-
-
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> TextSpec:
+def spec(tmp_path_factory: pytest.TempPathFactory, device: str) -> TextSpec:
     folder = save_tiny_writer(tmp_path_factory.mktemp("llama"), "causal")
-    return TextSpec(str(folder), device="cpu", threads=1, max_new_tokens=5)
+    return TextSpec(str(folder), device=device, threads=1, max_new_tokens=5)
 
 
 @pytest.fixture(scope="module")
