@@ -154,7 +154,7 @@ def test_a_training_starts_so_far_on_the_way_to_the_adapter_before(
     assert len(before) == len(fresh) == 2 * 2 * 6
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            wanted = share * before[name.replace(".default", "")] + (1 - share) * fresh[name]
+            wanted = share * before[name.replace(".default", "")].to(encoder.device) + (1 - share) * fresh[name]
             assert torch.allclose(parameter, wanted)
 
 
