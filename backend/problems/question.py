@@ -57,6 +57,8 @@ class Question(Common):
     """See :class:`backend.problems.base.Problem`."""
 
     fast = False
+    # The least sure first taught less than random ones on SQuAD 2.0 at 50 and 200 labels: the model knows too little.
+    auto = "random-diverse"
     metric = "f1"
     measure = "least-confidence"
 

@@ -190,6 +190,25 @@ def test_what_a_strategy_needs_is_named(name: str, part: str) -> None:
         choose(name, replace(make(), head=None, texts=None), 3, seed=0)
 
 
+def test_random_diverse_is_near_to_random_and_keeps_its_distance() -> None:
+    rng = np.random.default_rng(0)
+    centres = np.repeat(np.eye(4), [60, 20, 10, 10], axis=0)
+    features = (centres + 0.1 * rng.normal(size=(100, 4))).astype(np.float32)
+    pool = Pool(features, np.full((100, 2), 0.5, np.float32), np.eye(4, dtype=np.float32)[:1], np.zeros(1, np.int64))
+
+    def seen(name: str, n: int) -> tuple[float, float]:
+        picks = [centres[choose(name, pool, n, seed=s)].argmax(axis=1) for s in range(40)]
+        return float(np.mean([len(set(p)) for p in picks])), float(np.mean([p == 0 for p in picks]))
+
+    (kinds, share), (random_kinds, random_share) = seen("random-diverse", 5), seen("random", 5)
+    assert kinds > random_kinds + 0.7
+    assert share < random_share - 0.2
+    assert (
+        choose("random-diverse", pool, 20, seed=3).tolist() == choose("random-diverse", pool, 50, seed=3).tolist()[:20]
+    )
+    assert len({tuple(choose("random-diverse", pool, 5, seed=s)) for s in range(10)}) == 10
+
+
 def test_tokens_assume_no_language() -> None:
     assert diverse.tokens("The cat") == {"the", "cat"}
     assert diverse.tokens("猫が好き") == {"猫が", "が好", "好き"}

@@ -149,10 +149,10 @@ def test_without_a_generator_there_is_a_queue_and_nothing_is_learned_or_said() -
     assert {o.answer for o in version.outputs(items, rows)["answer"]} == {None}
     targets = {0: {"answer": ("a",)}, 2: {"answer": ("b",)}}
     field = Field(rows, np.arange(20) > 2, np.zeros(20, bool), np.arange(20) / 20, targets)
-    assert version.judge.auto == "idds"
+    assert version.judge.auto == "random-diverse"
     chosen = decide(version.judge, field, 17, Policy("auto", 0.0, 0))
     assert sorted(c.position for c in chosen) == list(range(3, 20))
-    assert chosen[0].reason == {"measure": "representative", "pool": 17, "labelled": 2}
+    assert chosen[0].reason == {"measure": "diversity", "pool": 17, "labelled": 2}
     assert chosen[0].position % 2 == 1  # the topic that has no label
     assert learnable(schema, [Example(0, items[0], targets[0])]) == []
     assert learnable(schema, [Example(0, items[0], targets[0])], texts=True) == [CONTROL]

@@ -11,7 +11,7 @@ from backend.active.selection.balanced import balanced, balanced_score
 from backend.active.selection.clusters import cluster_margin, typiclust
 from backend.active.selection.coverage import COVERAGE
 from backend.active.selection.directions import repeats_last
-from backend.active.selection.diverse import diverse_cosine, diverse_jaccard
+from backend.active.selection.diverse import diverse_cosine, diverse_jaccard, random_diverse
 from backend.active.selection.pool import Pool, Positions, Score, Strategy
 from backend.active.selection.representative import dual, idds
 from backend.active.selection.scores import SCORES, highest, stochastic, weighted
@@ -31,6 +31,7 @@ STRATEGIES: dict[str, Strategy] = {
     **COVERAGE,
     "diverse-cosine": repeats_last(diverse_cosine),
     "diverse-jaccard": repeats_last(diverse_jaccard),
+    "random-diverse": repeats_last(random_diverse),
     "badge": repeats_last(badge),
     "idds": repeats_last(idds),
     "dual": repeats_last(dual),
@@ -39,7 +40,7 @@ MODIFIERS = ("balanced", "stochastic")
 CHEAP = {"random", "margin", "entropy", "least-confidence", "loss", "gradient-length", "density"}
 SAMPLED = {"mc-entropy", "bald"}  # scores of dropout samples of a head
 # rules that do not look at what the model thinks
-BLIND = {"random", "typiclust", "nearest-labelled", "k-center", "idds"}
+BLIND = {"random", "random-diverse", "typiclust", "nearest-labelled", "k-center", "idds"}
 
 
 @dataclass(frozen=True)
