@@ -47,19 +47,19 @@ def test_the_loss_falls_and_the_base_stays(encoder: Encoder) -> None:
 
 
 def test_a_plateau_ends_the_training_sooner(encoder: Encoder) -> None:
-    recipe = replace(RECIPE, steps=400)
+    recipe = replace(RECIPE, steps=200)
     (short, losses), (whole, all_of_them) = (train(encoder, replace(recipe, plateau=p)) for p in (0.05, 0.0))
-    assert short.steps == len(losses) < 300
-    assert whole.steps == len(all_of_them) == 400
+    assert short.steps == len(losses) < 150
+    assert whole.steps == len(all_of_them) == 200
     assert short.loss < 0.2 * losses[0]
 
 
 def test_progress_counts_to_the_end_that_is_known_then(encoder: Encoder) -> None:
     said: list[tuple[int, int]] = []
-    recipe = replace(RECIPE, steps=400)
+    recipe = replace(RECIPE, steps=200)
     train_adapter(encoder, {"c": task(encoder)}, recipe, lambda i, n, loss: said.append((i, n)))
-    assert said[0] == (1, 400)
-    assert said[-1][0] == said[-1][1] < 400
+    assert said[0] == (1, 200)
+    assert said[-1][0] == said[-1][1] < 200
 
 
 def test_the_same_seed_is_the_same_training(encoder: Encoder) -> None:
