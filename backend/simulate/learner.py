@@ -46,8 +46,8 @@ class Learner(Protocol):
     def learn(self, trained: Sequence[int], held_out: Sequence[int]) -> None:
         """Replace the version by one that knows these tasks' labels; those held out only calibrate it."""
 
-    def restore(self) -> None:
-        """Take up the version of the last round, after an interruption."""
+    def restore(self) -> bool:
+        """Take up the version of the last round, after an interruption; whether there is one."""
 
 
 class FrozenLearner:
@@ -81,8 +81,9 @@ class FrozenLearner:
         )
         self.version = self.version.with_heads(fresh_judge(self.version.judge, field, self._seed).heads)
 
-    def restore(self) -> None:
-        """Nothing to do: the loop learns again from the labels, in a fraction of a second."""
+    def restore(self) -> bool:
+        """No version is kept: to learn again from the labels takes a fraction of a second."""
+        return False
 
 
 class AdapterLearner:
@@ -148,12 +149,14 @@ class AdapterLearner:
         items = [self._data.pool[p].item for p in chosen]
         return guesses(self.version, chosen, items, self.version.embed(items), self._recipe, most)
 
-    def restore(self) -> None:
+    def restore(self) -> bool:
         if self._before.exists() and not self._folder.exists():
             self._before.rename(self._folder)  # a training was broken off
-        if self._folder.exists():
-            self.version = load_version(self._folder, self._base, self._generator)
-            self._rows = self._clusters = None
+        if not self._folder.exists():
+            return False
+        self.version = load_version(self._folder, self._base, self._generator)
+        self._rows = self._clusters = None
+        return True
 
 
 def learner_of(plan: Plan, data: Data, base: Encoder, store: FeatureStore, seed: int, folder: Path) -> Learner:

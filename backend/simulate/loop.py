@@ -51,8 +51,8 @@ class Run:
         for row in done:
             self._labelled += row["picks"]
             self._note_audit(row["audit"])
-        if done:
-            self._learn() if self._plan.adapter == "none" else self._learner.restore()
+        if done and not self._learner.restore():
+            self._learn()
         for labels in self._plan.rounds[len(done) :]:
             append_row(self._path, self._round(labels))
 
