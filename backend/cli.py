@@ -306,6 +306,17 @@ def _suggested(said: dict[str, Any]) -> str:
     return f"{answers}; shown where more than {said['show_above']:.0%} sure"
 
 
+def _quality_lines(said: dict[str, Any]) -> list[str]:
+    """How far annotators agree; nothing where no task has answers of several."""
+    lines = [
+        f"  agreement  {name}: {rate['agreement']:.0%} of {rate['pairs']} pairs of answers to one task"
+        for name, rate in said["controls"].items()
+    ]
+    if said["disputed"]:
+        lines.append(f"             annotators differ on tasks {', '.join(map(str, said['disputed']))}")
+    return lines
+
+
 def _status_text(state: dict[str, Any]) -> str:
     lines = [f"{state['title']} (project {state['project']})"]
     if state["problem"]:
@@ -318,6 +329,7 @@ def _status_text(state: dict[str, Any]) -> str:
         lines.append(f"             {strategy['problem']}")
     lines.append(f"  advice     {state['advice']['sentence']}")
     lines.append(f"  suggested  {_suggested(state['suggestions'])}")
+    lines += _quality_lines(state["label_quality"])
     training = state["training"]
     lines.append(f"  training   {training['state']}, {training['progress']:.0%} {training['message']}".rstrip())
     queue = state["published"]

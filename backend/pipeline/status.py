@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from backend.pipeline import due
+from backend.pipeline.agreement import label_quality
 from backend.pipeline.evaluation import advice
 from backend.pipeline.parts import Parts
 from backend.pipeline.suggestions import report
@@ -46,6 +47,7 @@ def status(parts: Parts, project: Project) -> dict[str, Any]:
         "strategy": asdict(strategy_of(project.label_config, parts.settings.strategy)),
         "advice": advice(parts, project, len(labelled), len(audit), registry.task_count(project.key) - len(touched)),
         "suggestions": report(parts, project),
+        "label_quality": label_quality(parts, project),
         "reconciled_at": project.reconciled_at,
         "worker_alive": workers.alive(registry),
         "active_version": active.version if active else None,

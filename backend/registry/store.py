@@ -223,6 +223,18 @@ class Registry:
         rows = self.rows("SELECT * FROM annotations WHERE project = :key ORDER BY annotation_id", key=key)
         return [_annotation(row) for row in rows]
 
+    def annotations_of_several(self, key: str, newest: int) -> list[Annotation]:
+        """All answers (no skips) to the ``newest`` tasks that more than one annotator answered, oldest id first."""
+        rows = self.rows(
+            "SELECT * FROM annotations WHERE project = :key AND cancelled = 0 AND task_id IN ("
+            "SELECT task_id FROM annotations WHERE project = :key AND cancelled = 0 "
+            "GROUP BY task_id HAVING COUNT(DISTINCT annotator) > 1 ORDER BY task_id DESC LIMIT :newest"
+            ") ORDER BY annotation_id",
+            key=key,
+            newest=newest,
+        )
+        return [_annotation(row) for row in rows]
+
     def annotations_with_suggestion(self, key: str, newest: int) -> list[Annotation]:
         """Annotations (no skips) of which Label Studio told what was shown, newest first; at most ``newest``."""
         rows = self.rows(

@@ -48,23 +48,34 @@ def decode(schema: Schema, annotations: Sequence[Mapping[str, Any]], item: Item 
     Each annotator has one vote: the newest annotation that was not cancelled. ``item``: what the task holds, for
     controls whose answers are places in it.
     """
-    newest = _newest_by_annotator(annotations)
+    return _combined(schema, list(_newest_by_annotator(annotations).values()), item) or None
+
+
+def decode_each(
+    schema: Schema, annotations: Sequence[Mapping[str, Any]], item: Item | None = None
+) -> dict[Any, dict[str, Any]]:
+    """Annotator -> what :func:`decode` makes of that person's answer alone; those without a usable one are left out."""
+    alone = {who: _combined(schema, [a], item) for who, a in _newest_by_annotator(annotations).items()}
+    return {who: targets for who, targets in alone.items() if targets}
+
+
+def _combined(schema: Schema, annotations: Sequence[Mapping[str, Any]], item: Item | None) -> dict[str, Any]:
     targets = {}
     for control in schema.controls:
         kind = KINDS[control.kind]
-        votes = [kind.decode(control, _regions(control, annotation), item) for annotation in newest]
+        votes = [kind.decode(control, _regions(control, annotation), item) for annotation in annotations]
         usable = [vote for vote in votes if vote is not None]
         if usable:
             targets[control.name] = kind.combine(control, usable)
-    return targets or None
+    return targets
 
 
-def _newest_by_annotator(annotations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _newest_by_annotator(annotations: Sequence[Mapping[str, Any]]) -> dict[Any, Mapping[str, Any]]:
     given = [a for a in annotations if not a.get("was_cancelled") and isinstance(a.get("result"), list)]
     by_annotator: dict[Any, Mapping[str, Any]] = {}
     for annotation in sorted(given, key=lambda a: (str(a.get("updated_at") or ""), _number(a.get("id")))):
         by_annotator[_annotator(annotation)] = annotation
-    return list(by_annotator.values())
+    return by_annotator
 
 
 def _annotator(annotation: Mapping[str, Any]) -> Any:

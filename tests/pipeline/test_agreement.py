@@ -1,0 +1,53 @@
+"""Several annotators of a task: how far they agree, of which control, who, and where they do not."""
+
+import pytest
+
+from backend.cli import _quality_lines
+from backend.pipeline import mirror
+from backend.pipeline.agreement import label_quality
+from backend.pipeline.status import status
+from tests.fakes import KEY, LABELS
+
+
+@pytest.fixture
+def quality(parts, studio):
+    """Give each task the labels of the annotators in order, None for a skip, and look."""
+
+    def looked(*tasks):
+        for task, answers in zip(sorted(studio.tasks), tasks, strict=False):
+            for annotator, label in enumerate(answers, 1):
+                studio.annotate(task, label, annotator)
+        mirror.reconcile(parts, KEY)
+        project = parts.registry.must_project(KEY)
+        assert status(parts, project)["label_quality"] == label_quality(parts, project)
+        return label_quality(parts, project)
+
+    return looked
+
+
+def test_one_annotator_agrees_with_nobody(quality):
+    assert quality([LABELS[0]], [LABELS[1], None]) == {"tasks": 0, "controls": {}, "annotators": {}, "disputed": []}
+
+
+def test_pairs_are_counted_by_control_and_by_person(quality, studio):
+    a, b = LABELS[:2]
+    found = quality([a, a], [a, b], [b, b, a], [a, None, a])
+    _, second, third, *_ = sorted(studio.tasks)
+    assert found["tasks"] == 4
+    assert found["controls"] == {"topic": {"agreement": 0.5, "pairs": 6}}
+    assert found["annotators"] == {
+        "1": {"agreement": 0.6, "pairs": 5},
+        "2": {"agreement": 0.5, "pairs": 4},
+        "3": {"agreement": round(1 / 3, 4), "pairs": 3},
+    }
+    assert found["disputed"] == [third, second]
+    assert _quality_lines(found) == [
+        "  agreement  topic: 50% of 6 pairs of answers to one task",
+        f"             annotators differ on tasks {third}, {second}",
+    ]
+
+
+def test_an_answer_that_was_changed_counts_as_it_is_now(quality, studio):
+    (task, *_) = sorted(studio.tasks)
+    studio.annotate(task, LABELS[1], 1, "2026-11-24T00:00:00Z")
+    assert quality([LABELS[0], LABELS[0]])["controls"]["topic"] == {"agreement": 1.0, "pairs": 1}
