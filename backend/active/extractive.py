@@ -2,7 +2,8 @@
 
 A window of T tokens has logits (T, 3): of being an answer's first token, its last one, and, of the window's first
 token alone, of there being no answer. A span's logit is start + end, told relative to no answer in its window, so that
-spans of all windows of a text compete with each other and with one "no answer", whose logit is 0.
+spans of all windows of a text compete with each other and with one "no answer", whose logit is 0. Which span it is and
+whether there is one are made honest apart: a model may know much of the one and nothing of the other.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.active.calibration import softmax
+from backend.active.multilabel import sigmoid
 
 Numbers = NDArray[np.float64]
 
@@ -41,13 +43,20 @@ class Spans:
     ends: NDArray[np.int64]
     logits: Numbers
 
-    def probs(self, temperature: float, *, empty: bool) -> Numbers:
-        """Probabilities (M + 1,) of no answer and the spans; of no answer 0 unless that is possible (``empty``)."""
-        return np.asarray(softmax(self.with_null(empty=empty) / temperature))
+    def probs(self, temperature: float = 1.0, slope: float = 1.0, offset: float = 0.0, *, empty: bool) -> Numbers:
+        """Probabilities (M + 1,) of no answer and the spans; of no answer 0 unless that is possible (``empty``).
 
-    def with_null(self, *, empty: bool) -> Numbers:
-        """Logits (M + 1,) of no answer and the spans."""
-        return np.concatenate([[0.0 if empty else IMPOSSIBLE], self.logits])
+        Where there is an answer, each span has its share of the softmax of ``logits / temperature``; that there is none
+        has the probability ``sigmoid(slope * null_logit + offset)``. By default that is one softmax of all.
+        """
+        if not len(self.logits):
+            return np.ones(1)
+        none = float(sigmoid(slope * self.null_logit() + offset)) if empty else 0.0
+        return np.concatenate([[none], (1 - none) * softmax(self.logits / temperature)])
+
+    def null_logit(self) -> float:
+        """The logit of no answer against all spans together; there must be one."""
+        return -float(np.logaddexp.reduce(self.logits))
 
 
 def spans_of(windows: Sequence[tuple[NDArray[np.floating], NDArray[np.int64]]], longest: int) -> Spans:

@@ -19,7 +19,7 @@ from backend.active.calibration import fit_temperature
 from backend.active.extractive import IMPOSSIBLE, LOOKED_AT, Spans, spans_of, token_spans
 from backend.active.head import LinearHead
 from backend.active.metrics import Interval, bootstrap_interval
-from backend.active.multilabel import binary_calibration_error
+from backend.active.multilabel import binary_calibration_error, fit_scale
 from backend.problems.common import Common, two_classes
 from backend.problems.nearness import Nearness, fit_sharpness, nearness
 from backend.problems.schema import Control, Example, Floats, Item, Output
@@ -37,10 +37,13 @@ STRIDE = 48  # tokens that neighbouring windows share
 SHORTEST_LIMIT, LONGEST_LIMIT = 16, 100  # tokens of an answer, at most, are between these, whatever the examples have
 TRAINED_WINDOWS = 3  # of one example: long texts would take all of the time
 AT_ONCE = 64  # windows whose hidden states are in memory together
-# The temperature before anything is held out: among the thousand spans of a text a trained adapter is too sure of one.
-# On held-out articles of SQuAD 2.0's training file the best was 2.0 after 50 labels and 1.3 after 200.
-TYPICAL = 2.0
+# What makes a trained adapter honest before anything is held out; the best on held-out articles of SQuAD 2.0's training
+# file after 200 labels. Of which span it is, of a thousand, the model is half as sure as it seems; of whether there is
+# one at all, a tenth.
+TYPICAL = 2.0  # the temperature of the spans
+NULL_SLOPE = 0.1  # of the logit of no answer; its offset is that of the examples' share
 TRAINED_PRIOR = 10.0  # nats of log(T / TYPICAL)² that another temperature costs: few held-out answers are few
+NULL_TRUST = 1.0  # nats that log slope and offset cost where they change by 1
 SURELY_NOT = -1e4  # logit in the loss
 LEAST_SHARE = 0.05  # of examples without an answer, and of those with one, that training starts from
 
@@ -111,7 +114,7 @@ class Question(Common):
         if read.spans is None:
             return Output(reason="no answer was marked yet")
         empty = _may_be_empty(control)
-        probs = read.spans.probs(head.temperature, empty=empty)
+        probs = read.spans.probs(head.temperature, *map(float, head.extra["null"]), empty=empty)
         best = int(np.argmax(probs))
         if best == 0 and not empty:
             return Output(reason="the text has no words")
@@ -167,22 +170,27 @@ class Question(Common):
     def calibrated(
         self, control: Control, head: LinearHead, encoder: "Encoder", examples: Sequence[Example]
     ) -> LinearHead:
-        """The head with the temperature that fits the held-out answers."""
+        """The head with what makes it honest on the held-out answers: the temperature of the spans where there is one,
+        and slope and offset of whether there is one."""
         reading = self.read(control, head, encoder, [e.item for e in examples])
-        logits = np.full((len(reading), LOOKED_AT + 1), IMPOSSIBLE)
-        wanted = np.zeros_like(logits)
-        for row, (read, example) in enumerate(zip(reading, examples, strict=True)):
-            if read.spans is None:
-                continue
-            target = example.targets[control.name]
-            own = read.spans.with_null(empty=_may_be_empty(control))
-            logits[row, : len(own)] = own
-            right = _right(read, target)
-            if right.any():
-                wanted[row, : len(own)] = right / right.sum()
+        known = [
+            (read.spans, _right(read, example.targets[control.name]))
+            for read, example in zip(reading, examples, strict=True)
+            if read.spans is not None and len(read.spans.ends)
+        ]
+        slope, offset = (float(value) for value in head.extra["null"])
+        null = np.array([[slope * spans.null_logit() + offset] for spans, _ in known]).reshape(-1, 1)
+        none = np.array([[right[0]] for _, right in known]).reshape(-1, 1)
+        scale = fit_scale(null, none, np.ones(len(known)), trust=NULL_TRUST)
+        logits, wanted = np.full((len(known), LOOKED_AT), IMPOSSIBLE), np.zeros((len(known), LOOKED_AT))
+        for row, (spans, right) in enumerate(known):
+            logits[row, : len(spans.logits)] = spans.logits
+            if right[1:].any():
+                wanted[row, : len(spans.logits)] = right[1:] / right[1:].sum()
         taught = wanted.any(axis=1)
         relative = fit_temperature(logits[taught] / TYPICAL, wanted[taught], prior_weight=TRAINED_PRIOR)
-        return LinearHead(head.weight, head.bias, TYPICAL * relative, head.extra)
+        fitted = np.array([scale.slope * slope, scale.slope * offset + float(scale.offset[0])], np.float32)
+        return LinearHead(head.weight, head.bias, TYPICAL * relative, {**head.extra, "null": fitted})
 
     # ------------------------------------------------------------------------------------------------- judgements
     def answer(self, output: Output) -> Target | None:
@@ -348,9 +356,13 @@ def _start(lessons: Sequence[_Lesson], longest: int, sharpness: float, none: flo
         if one.windows
     ]
     share = min(max(none, LEAST_SHARE), 1 - LEAST_SHARE)
-    prior = np.log(max(1.0, float(np.mean(spans or [0])))) + np.log(share / (1 - share))
-    bias = np.array([0, 0, prior], np.float32)
-    extra = {"longest": np.array([longest], np.float32), "sharpness": np.array([sharpness], np.float32)}
+    odds = float(np.log(share / (1 - share)))
+    bias = np.array([0, 0, np.log(max(1.0, float(np.mean(spans or [0])))) + odds], np.float32)
+    extra = {
+        "longest": np.array([longest], np.float32),
+        "sharpness": np.array([sharpness], np.float32),
+        "null": np.array([NULL_SLOPE, odds], np.float32),
+    }
     return LinearHead(np.zeros((ROWS, dim), np.float32), bias, extra=extra)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.active.extractive import IMPOSSIBLE, span_logits, spans_of, token_spans
+from backend.active.extractive import IMPOSSIBLE, Spans, span_logits, spans_of, token_spans
 
 
 def offsets(*pairs: tuple[int, int]) -> np.ndarray:
@@ -31,6 +31,21 @@ def test_the_same_words_in_two_windows_are_one_answer() -> None:
     assert probs == pytest.approx(np.exp([0, spans.logits[0], 0]) / (2 + np.exp(4) + np.exp(3)))
     assert spans.probs(1.0, empty=False)[0] == 0
     assert spans.probs(1.0, empty=False).sum() == pytest.approx(1)
+
+
+@given(st.lists(st.floats(-9, 9), min_size=1, max_size=6), st.floats(0.2, 5), st.floats(0, 3), st.floats(-3, 3))
+def test_which_span_and_whether_there_is_one_are_scaled_apart(
+    logits: list[float], temperature: float, slope: float, offset: float
+) -> None:
+    spans = Spans(np.zeros((len(logits), 2), np.int64), np.array(logits))
+    probs = spans.probs(temperature, slope, offset, empty=True)
+    assert probs.sum() == pytest.approx(1)
+    assert probs[0] == pytest.approx(1 / (1 + np.exp(slope * np.logaddexp.reduce(logits) - offset)))
+    assert probs[1:] * np.exp(-np.array(logits) / temperature) == pytest.approx(
+        np.full(len(logits), probs[1] * np.exp(-logits[0] / temperature))
+    )
+    joint = np.exp([0.0, *logits]) / np.exp([0.0, *logits]).sum()
+    assert spans.probs(empty=True) == pytest.approx(joint)
 
 
 def test_without_words_only_no_answer_is_left() -> None:

@@ -27,7 +27,8 @@ REQUIRED = Control(
 PROBLEM = Question()
 TEXT = "one two  three four"
 OFFSETS = np.array([[-1, -1], [0, 3], [4, 7], [9, 14], [15, 19]], np.int64)
-HEAD = LinearHead(np.ones((3, 4), np.float32), np.zeros(3, np.float32), extra={"longest": np.array([16], np.float32)})
+EXTRA = {"longest": np.array([16], np.float32), "null": np.array([1, 0], np.float32)}
+HEAD = LinearHead(np.ones((3, 4), np.float32), np.zeros(3, np.float32), extra=EXTRA)
 
 
 def target(*texts: str, none: float = 0.0) -> dict[str, Any]:
@@ -38,6 +39,12 @@ def read(first: list[float], last: list[float], null: float) -> Read:
     logits = np.zeros((5, 3), np.float32)
     logits[1:, 0], logits[1:, 1], logits[0, 2] = first, last, null
     return Read(TEXT, spans_of([(logits, OFFSETS)], 16))
+
+
+def examples_of(cases: list[tuple[Read, dict[str, Any]]]) -> list[Any]:
+    from backend.problems.schema import Example, Item
+
+    return [Example(n, Item.of(TEXT), {"answer": wanted}) for n, (_, wanted) in enumerate(cases)]
 
 
 def says(text: str | None, confidence: float = 0.5) -> Output:
@@ -91,16 +98,30 @@ def test_a_higher_temperature_makes_answers_less_sure_and_changes_none() -> None
 
 
 def test_the_temperature_is_that_of_the_held_out_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    from backend.problems.schema import Example, Item
-
     wrong = [(read([1, 0, 0, 0], [1, 0, 0, 0], 0), target("four"))] * 40
     right = [(read([1, 0, 0, 0], [1, 0, 0, 0], 0), target("one"))] * 40
     for cases, colder in ((wrong, -1), (right, 1), ([], None)):
         monkeypatch.setattr(Question, "read", lambda *_, cases=cases: [reading for reading, _ in cases])
-        examples = [Example(n, Item.of(TEXT), {"answer": t}) for n, (_, t) in enumerate(cases)]
-        found = PROBLEM.calibrated(CONTROL, HEAD, None, examples)  # type: ignore[arg-type]
+        found = PROBLEM.calibrated(CONTROL, HEAD, None, examples_of(cases))  # type: ignore[arg-type]
         assert found.temperature == TYPICAL if colder is None else (found.temperature / TYPICAL) ** colder < 0.8
         assert found.extra["longest"] == 16
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_whether_there_is_an_answer_is_as_sure_as_it_is_right(told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    seems_none, seems_one = (read([1, 0, 0, 0], [1, 0, 0, 0], null) for null in (9, -1))
+    none, one = {"spans": [], "none": 1.0}, target("one")
+    cases = [(seems_none, none if told or n % 2 else one) for n in range(100)]
+    cases += [(seems_one, one if told or n % 2 else none) for n in range(100)]
+    monkeypatch.setattr(Question, "read", lambda *args: [reading for reading, _ in cases[: len(args[-1])]])
+    start = LinearHead(HEAD.weight, HEAD.bias, extra={**EXTRA, "null": np.array([0.1, 1.0], np.float32)})
+    before, few, found = (
+        PROBLEM.outputs(CONTROL, head, [seems_none, seems_one])
+        for head in (start, *(PROBLEM.calibrated(CONTROL, start, None, e) for e in ([], examples_of(cases))))
+    )
+    assert [o.extra["no_answer"] for o in before] == [o.extra["no_answer"] for o in few]
+    low, high = sorted(o.extra["no_answer"] for o in found)
+    assert (low < 0.3 and high > 0.8) if told else (low > 0.4 and high < 0.65)
 
 
 # --------------------------------------------------------------------------------------------------------------- scores
