@@ -178,8 +178,10 @@ class Question(Common):
             for read, example in zip(reading, examples, strict=True)
             if read.spans is not None and len(read.spans.ends)
         ]
-        slope, offset = (float(value) for value in head.extra["null"])
-        null = np.array([[slope * spans.null_logit() + offset] for spans, _ in known]).reshape(-1, 1)
+        told = np.array([spans.null_logit() for spans, _ in known])
+        slope, odds = (float(value) for value in head.extra["null"])
+        offset = odds - slope * (float(told.mean()) if known else 0.0)  # what training leaves them around is no odds
+        null = (slope * told + offset).reshape(-1, 1)
         none = np.array([[right[0]] for _, right in known]).reshape(-1, 1)
         scale = fit_scale(null, none, np.ones(len(known)), trust=NULL_TRUST)
         logits, wanted = np.full((len(known), LOOKED_AT), IMPOSSIBLE), np.zeros((len(known), LOOKED_AT))
