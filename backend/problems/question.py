@@ -41,9 +41,10 @@ AT_ONCE = 64  # windows whose hidden states are in memory together
 # file after 200 labels. Of which span it is, of a thousand, the model is half as sure as it seems; of whether there is
 # one at all, a tenth.
 TYPICAL = 2.0  # the temperature of the spans
-NULL_SLOPE = 0.1  # of the logit of no answer; its offset is that of the examples' share
+NULL_SLOPE = 0.1  # of the logit of no answer
+NULL_KNOWN = 3.0  # nats by which held-out answers must be likelier if the model is to be as sure of that as it seems
 TRAINED_PRIOR = 10.0  # nats of log(T / TYPICAL)² that another temperature costs: few held-out answers are few
-NULL_TRUST = 1.0  # nats that log slope and offset cost where they change by 1
+NULL_TRUST = 3.0  # nats that log slope and offset cost where they change by 1
 SURELY_NOT = -1e4  # logit in the loss
 LEAST_SHARE = 0.05  # of examples without an answer, and of those with one, that training starts from
 
@@ -178,12 +179,7 @@ class Question(Common):
             for read, example in zip(reading, examples, strict=True)
             if read.spans is not None and len(read.spans.ends)
         ]
-        told = np.array([spans.null_logit() for spans, _ in known])
-        slope, odds = (float(value) for value in head.extra["null"])
-        offset = odds - slope * (float(told.mean()) if known else 0.0)  # what training leaves them around is no odds
-        null = (slope * told + offset).reshape(-1, 1)
-        none = np.array([[right[0]] for _, right in known]).reshape(-1, 1)
-        scale = fit_scale(null, none, np.ones(len(known)), trust=NULL_TRUST)
+        told, none = (np.array(v) for v in ([s.null_logit() for s, _ in known], [right[0] for _, right in known]))
         logits, wanted = np.full((len(known), LOOKED_AT), IMPOSSIBLE), np.zeros((len(known), LOOKED_AT))
         for row, (spans, right) in enumerate(known):
             logits[row, : len(spans.logits)] = spans.logits
@@ -191,8 +187,8 @@ class Question(Common):
                 wanted[row, : len(spans.logits)] = right[1:] / right[1:].sum()
         taught = wanted.any(axis=1)
         relative = fit_temperature(logits[taught] / TYPICAL, wanted[taught], prior_weight=TRAINED_PRIOR)
-        fitted = np.array([scale.slope * slope, scale.slope * offset + float(scale.offset[0])], np.float32)
-        return LinearHead(head.weight, head.bias, TYPICAL * relative, {**head.extra, "null": fitted})
+        null = _null_scale(told, none, float(head.extra["null"][1]))
+        return LinearHead(head.weight, head.bias, TYPICAL * relative, {**head.extra, "null": null})
 
     # ------------------------------------------------------------------------------------------------- judgements
     def answer(self, output: Output) -> Target | None:
@@ -294,6 +290,21 @@ def _trimmed(text: str, start: int, end: int) -> list[Any]:
     marked = text[start:end]
     start += len(marked) - len(marked.lstrip())
     return [start, max(start, start + len(marked.strip())), marked.strip()]
+
+
+def _null_scale(told: NDArray[np.float64], none: NDArray[np.float64], odds: float) -> Floats:
+    """Slope and offset (2,) that make the logits ``told`` (N,) of no answer honest; ``none`` (N,): the shares that have
+    none. ``odds``: their logarithm among all examples, around which training need not leave the logits."""
+    middle = float(told.mean()) if len(told) else 0.0
+
+    def cost(slope: float) -> float:
+        z = slope * (told - middle) + odds
+        return float((np.logaddexp(0, z) - none * z).sum())
+
+    slope = 1.0 if cost(1.0) + NULL_KNOWN < cost(NULL_SLOPE) else NULL_SLOPE
+    offset = odds - slope * middle
+    scale = fit_scale((slope * told + offset)[:, None], none[:, None], np.ones(len(told)), trust=NULL_TRUST)
+    return np.array([scale.slope * slope, scale.slope * offset + scale.offset[0]], np.float32)
 
 
 def _right(read: Read, target: Target) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """A version that answers questions: from training to a loaded version, with long texts and odd tasks."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +65,11 @@ def test_an_answer_behind_the_first_window_is_found_and_every_task_has_an_output
 ) -> None:
     version = load_version(folder, encoder)
     far = " ".join(["the"] * 70)
-    found, none, lacking, symbols = version.predict(
+    asked, problem = replace(CONTROL, options={"type": "labels"}), problem_for(CONTROL)  # there must be an answer
+    reading = problem.read(asked, version.heads["answer"], version.encoder, [item("who ?", f"{far} man was tall")])
+    (found,) = problem.outputs(asked, version.heads["answer"], reading)
+    none, lacking, symbols = version.predict(
         [
-            item("who ?", f"{far} man was tall"),
             item("who ? " * 40, far),
             Item({"context": Content(("the man",))}),
             item("who ?", "\u200b"),
