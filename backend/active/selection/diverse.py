@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.active import uncertainty
-from backend.active.selection.directions import directions
-from backend.active.selection.greedy import STEPS, greedily
+from backend.active.selection.directions import directions, distance_to_labelled, fingerprints
+from backend.active.selection.greedy import greedily
 from backend.active.selection.pool import Floats, Numbers, Pool, Positions
 
 TRADE = 0.5  # weight of the margin; the rest is that of the likeness
-CANDIDATES = 5  # drawn at random for each pick
 LONGEST_WORD = 20  # characters; what is longer between two spaces is a text without spaces
 
 
@@ -37,24 +36,22 @@ def diverse_jaccard(pool: Pool, n: int, rng: np.random.Generator) -> Positions:
 
 
 def random_diverse(pool: Pool, n: int, rng: np.random.Generator) -> Positions:
-    """Of five random items the one that is least like its likest labelled item or pick, by cosine, one by one.
+    """Random items, each with a chance that grows with its squared distance to the nearest labelled item or pick.
 
-    Near to random order, without its repetitions and without going after outliers: best-candidate sampling, Mitchell,
-    Spectrally Optimal Sampling for Distribution Ray Tracing, 1991. It asks no model.
+    Near to random order without its repetitions: the sampling of k-means++, Arthur & Vassilvitskii 2007, by direction;
+    it asks no model. The chance is drawn from the features themselves (an exponential race), so that the rest of the
+    order stays when its first item is labelled: what is prepared for the items behind it is not in vain.
     """
-    x, labelled = directions(pool.features), directions(pool.labelled_features)
-    known = np.concatenate([labelled, np.zeros((min(n, STEPS, len(x)), x.shape[1]), x.dtype)])
-    seen, left = len(labelled), rng.permutation(len(pool)).tolist()
-    picks: list[int] = []
-    while len(picks) < min(n, STEPS, len(pool)):
-        drawn = rng.integers(len(left), size=CANDIDATES)
-        likeness = (x[[left[at] for at in drawn]] @ known[:seen].T).max(axis=1, initial=-1)
-        at = int(drawn[np.argmin(likeness)])
-        left[at], left[-1] = left[-1], left[at]
-        picks.append(left.pop())
-        known[seen] = x[picks[-1]]
-        seen += 1
-    return np.array([*picks, *left], np.int64)[:n]
+    x = directions(pool.features)
+    uniform = ((fingerprints(pool.features) >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
+    race = -np.log(uniform)
+    nearest = np.minimum(distance_to_labelled(pool), 2.0) ** 2
+
+    def after(pick: int) -> Numbers:
+        np.minimum(nearest, np.maximum(2 - 2 * (x @ x[pick]), 0), out=nearest)
+        return np.asarray(nearest / race)
+
+    return greedily(n, nearest / race, after)
 
 
 def tokens(text: str) -> frozenset[str]:
