@@ -13,11 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.active.calibration import softmax
-from backend.active.multilabel import sigmoid
+from backend.active.multilabel import fit_scale, sigmoid
 
 Numbers = NDArray[np.float64]
 
 IMPOSSIBLE = -1e9  # logit of what is no span
+# Of whether there is an answer a trained adapter is a tenth as sure as it seems: the best on held-out articles of SQuAD
+# 2.0's training file after 200 labels, and after 500.
+NULL_SLOPE = 0.1
+NULL_KNOWN = 3.0  # nats by which held-out answers must be likelier if it is to be as sure as it seems
+NULL_TRUST = 3.0  # nats that log slope and offset cost where they change by 1
 LOOKED_AT = 512  # likeliest spans that have a probability; all others together have next to none
 
 
@@ -55,7 +60,7 @@ class Spans:
         return np.concatenate([[none], (1 - none) * softmax(self.logits / temperature)])
 
     def null_logit(self) -> float:
-        """The logit of no answer against all spans together; there must be one."""
+        """The logit of no answer against all spans together, high = no answer; there must be a span."""
         return -float(np.logaddexp.reduce(self.logits))
 
 
@@ -97,3 +102,22 @@ def token_spans(windows: Sequence[NDArray[np.int64]], start: int, end: int) -> l
         if not cut_left and not cut_right:
             found.append((number, first, last))
     return found
+
+
+def fit_null(logits: NDArray[np.floating], none: NDArray[np.floating], odds: float) -> NDArray[np.float32]:
+    """Slope and offset (2,), for :meth:`Spans.probs`, that make null logits (N,) honest; N may be 0.
+
+    ``none`` (N,) in [0, 1]: the shares of annotators who say that there is no answer. ``odds``: the logarithm of the
+    odds of that among all examples; training need not leave the logits around it, so their mean is moved there.
+    """
+    told, wanted = np.asarray(logits, np.float64), np.asarray(none, np.float64)
+    middle = float(told.mean()) if len(told) else 0.0
+
+    def cost(slope: float) -> float:
+        z = slope * (told - middle) + odds
+        return float((np.logaddexp(0, z) - wanted * z).sum())
+
+    slope = 1.0 if cost(1.0) + NULL_KNOWN < cost(NULL_SLOPE) else NULL_SLOPE
+    offset = odds - slope * middle
+    scale = fit_scale((slope * told + offset)[:, None], wanted[:, None], np.ones(len(told)), trust=NULL_TRUST)
+    return np.array([scale.slope * slope, scale.slope * offset + scale.offset[0]], np.float32)

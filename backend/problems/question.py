@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from backend.active import answers
 from backend.active.calibration import fit_temperature
-from backend.active.extractive import IMPOSSIBLE, LOOKED_AT, Spans, spans_of, token_spans
+from backend.active.extractive import IMPOSSIBLE, LOOKED_AT, NULL_SLOPE, Spans, fit_null, spans_of, token_spans
 from backend.active.head import LinearHead
 from backend.active.metrics import Interval, bootstrap_interval
-from backend.active.multilabel import binary_calibration_error, fit_scale
+from backend.active.multilabel import binary_calibration_error
 from backend.problems.common import Common, two_classes
 from backend.problems.nearness import Nearness, fit_sharpness, nearness
 from backend.problems.schema import Control, Example, Floats, Item, Output
@@ -37,14 +37,10 @@ STRIDE = 48  # tokens that neighbouring windows share
 SHORTEST_LIMIT, LONGEST_LIMIT = 16, 100  # tokens of an answer, at most, are between these, whatever the examples have
 TRAINED_WINDOWS = 3  # of one example: long texts would take all of the time
 AT_ONCE = 64  # windows whose hidden states are in memory together
-# What makes a trained adapter honest before anything is held out; the best on held-out articles of SQuAD 2.0's training
-# file after 200 labels. Of which span it is, of a thousand, the model is half as sure as it seems; of whether there is
-# one at all, a tenth.
-TYPICAL = 2.0  # the temperature of the spans
-NULL_SLOPE = 0.1  # of the logit of no answer
-NULL_KNOWN = 3.0  # nats by which held-out answers must be likelier if the model is to be as sure of that as it seems
+# The temperature of the spans before anything is held out: the best on held-out articles of SQuAD 2.0's training file
+# after 200 labels. Of which of a thousand spans it is, a trained adapter is half as sure as it seems.
+TYPICAL = 2.0
 TRAINED_PRIOR = 10.0  # nats of log(T / TYPICAL)² that another temperature costs: few held-out answers are few
-NULL_TRUST = 3.0  # nats that log slope and offset cost where they change by 1
 SURELY_NOT = -1e4  # logit in the loss
 LEAST_SHARE = 0.05  # of examples without an answer, and of those with one, that training starts from
 
@@ -187,7 +183,7 @@ class Question(Common):
                 wanted[row, : len(spans.logits)] = right[1:] / right[1:].sum()
         taught = wanted.any(axis=1)
         relative = fit_temperature(logits[taught] / TYPICAL, wanted[taught], prior_weight=TRAINED_PRIOR)
-        null = _null_scale(told, none, float(head.extra["null"][1]))
+        null = fit_null(told, none, float(head.extra["null"][1]))
         return LinearHead(head.weight, head.bias, TYPICAL * relative, {**head.extra, "null": null})
 
     # ------------------------------------------------------------------------------------------------- judgements
@@ -290,21 +286,6 @@ def _trimmed(text: str, start: int, end: int) -> list[Any]:
     marked = text[start:end]
     start += len(marked) - len(marked.lstrip())
     return [start, max(start, start + len(marked.strip())), marked.strip()]
-
-
-def _null_scale(told: NDArray[np.float64], none: NDArray[np.float64], odds: float) -> Floats:
-    """Slope and offset (2,) that make the logits ``told`` (N,) of no answer honest; ``none`` (N,): the shares that have
-    none. ``odds``: their logarithm among all examples, around which training need not leave the logits."""
-    middle = float(told.mean()) if len(told) else 0.0
-
-    def cost(slope: float) -> float:
-        z = slope * (told - middle) + odds
-        return float((np.logaddexp(0, z) - none * z).sum())
-
-    slope = 1.0 if cost(1.0) + NULL_KNOWN < cost(NULL_SLOPE) else NULL_SLOPE
-    offset = odds - slope * middle
-    scale = fit_scale((slope * told + offset)[:, None], none[:, None], np.ones(len(told)), trust=NULL_TRUST)
-    return np.array([scale.slope * slope, scale.slope * offset + scale.offset[0]], np.float32)
 
 
 def _right(read: Read, target: Target) -> NDArray[np.float64]:

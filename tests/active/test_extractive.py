@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.active.extractive import IMPOSSIBLE, Spans, span_logits, spans_of, token_spans
+from backend.active.extractive import IMPOSSIBLE, NULL_SLOPE, Spans, fit_null, span_logits, spans_of, token_spans
 
 
 def offsets(*pairs: tuple[int, int]) -> np.ndarray:
@@ -46,6 +46,17 @@ def test_which_span_and_whether_there_is_one_are_scaled_apart(
     )
     joint = np.exp([0.0, *logits]) / np.exp([0.0, *logits]).sum()
     assert spans.probs(empty=True) == pytest.approx(joint)
+
+
+def test_whether_there_is_an_answer_is_believed_once_held_out_answers_show_it() -> None:
+    slope, offset = fit_null(np.zeros(0), np.zeros(0), 0.5)
+    assert (slope, offset) == (pytest.approx(NULL_SLOPE), 0.5)
+    told = np.linspace(-6, 6, 40)
+    known, _ = fit_null(told, told > 0, 0.0)
+    guessed, middle = fit_null(told, np.arange(40) % 2, 0.0)
+    assert known > 0.7
+    assert guessed < NULL_SLOPE
+    assert abs(middle) < 0.1
 
 
 def test_without_words_only_no_answer_is_left() -> None:

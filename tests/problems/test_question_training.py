@@ -68,8 +68,9 @@ def test_an_answer_behind_the_first_window_is_found_and_every_task_has_an_output
     asked, problem = replace(CONTROL, options={"type": "labels"}), problem_for(CONTROL)  # there must be an answer
     reading = problem.read(asked, version.heads["answer"], version.encoder, [item("who ?", f"{far} man was tall")])
     (found,) = problem.outputs(asked, version.heads["answer"], reading)
-    none, lacking, symbols = version.predict(
+    doubtful, none, lacking, symbols = version.predict(
         [
+            item("who ?", f"{far} man was tall"),
             item("who ? " * 40, far),
             Item({"context": Content(("the man",))}),
             item("who ?", "\u200b"),
@@ -78,6 +79,7 @@ def test_an_answer_behind_the_first_window_is_found_and_every_task_has_an_output
     assert len(encoder.tokens.windows(far, before="who ?")) > 1
     assert found.answer["spans"] == [[len(far) + 1, len(far) + 4, "man"]]
     assert none.answer is not None
+    assert doubtful.extra["no_answer"] < none.extra["no_answer"] - 0.1
     assert lacking.reason == "the task lacks context or question"
     assert symbols.answer == {"spans": [], "none": 1.0}
 

@@ -153,6 +153,8 @@ def test_without_a_generator_there_is_a_queue_and_nothing_is_learned_or_said() -
     chosen = decide(version.judge, field, 17, Policy("auto", 0.0, 0))
     assert sorted(c.position for c in chosen) == list(range(3, 20))
     assert chosen[0].reason == {"measure": "diversity", "pool": 17, "labelled": 2}
+    typical = decide(version.judge, field, 17, Policy("idds", 0.0, 0))
+    assert typical[0].position % 2 == 1  # the topic that has no label
     assert learnable(schema, [Example(0, items[0], targets[0])]) == []
     assert learnable(schema, [Example(0, items[0], targets[0])], texts=True) == [CONTROL]
 

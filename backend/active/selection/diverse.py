@@ -40,7 +40,8 @@ def random_diverse(pool: Pool, n: int, rng: np.random.Generator) -> Positions:
 
     Near to random order without its repetitions: the sampling of k-means++, Arthur & Vassilvitskii 2007, by direction;
     it asks no model. The chance is drawn from the features themselves (an exponential race), so that the rest of the
-    order stays when its first item is labelled: what is prepared for the items behind it is not in vain.
+    order stays when its first item is labelled: what is prepared for the items behind it is not in vain. A seed changes
+    nothing.
     """
     x = directions(pool.features)
     uniform = ((fingerprints(pool.features) >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53
