@@ -16,33 +16,34 @@ from numpy.typing import NDArray
 
 from backend.active import answers
 from backend.active.calibration import fit_temperature
-from backend.active.extractive import IMPOSSIBLE, LOOKED_AT, NULL_SLOPE, Spans, fit_null, spans_of, token_spans
+from backend.active.extractive import IMPOSSIBLE, LOOKED_AT, Spans, fit_null, spans_of
 from backend.active.head import LinearHead
 from backend.active.metrics import Interval, bootstrap_interval
 from backend.active.multilabel import binary_calibration_error
+from backend.problems.answering import (
+    ROWS,
+    Target,
+    answer_loss,
+    lesson_of,
+    longest_answer,
+    places_of,
+    pulled,
+    start_head,
+)
 from backend.problems.common import Common, two_classes
-from backend.problems.nearness import Nearness, fit_sharpness, nearness
+from backend.problems.nearness import fit_sharpness, nearness
 from backend.problems.schema import Control, Example, Floats, Item, Output
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from backend.models.encoder import Encoder, Window
     from backend.models.training import HeadTask
 
-Target = Mapping[str, Any]
-
-ROWS = 3  # of the head: a span's first token, its last one, no answer
 STRIDE = 48  # tokens that neighbouring windows share
-SHORTEST_LIMIT, LONGEST_LIMIT = 16, 100  # tokens of an answer, at most, are between these, whatever the examples have
-TRAINED_WINDOWS = 3  # of one example: long texts would take all of the time
 AT_ONCE = 64  # windows whose hidden states are in memory together
 # The temperature of the spans before anything is held out: the best on held-out articles of SQuAD 2.0's training file
 # after 200 labels. Of which of a thousand spans it is, a trained adapter is half as sure as it seems.
 TYPICAL = 2.0
 TRAINED_PRIOR = 10.0  # nats of log(T / TYPICAL)² that another temperature costs: few held-out answers are few
-SURELY_NOT = -1e4  # logit in the loss
-LEAST_SHARE = 0.05  # of examples without an answer, and of those with one, that training starts from
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Question(Common):
         longest, said, sharpness = int(head.extra["longest"][0]), iter(logits), float(head.extra["sharpness"][0])
         near = nearness(encoder, [self.texts(control, item) for item in items])
         return [
-            Read(text, spans_of([(_pulled(next(said), w, one, sharpness), w.offsets) for w in found], longest))
+            Read(text, spans_of([(pulled(next(said), w, one, sharpness), w.offsets) for w in found], longest))
             for text, found, one in zip(texts, windows, near, strict=True)
         ]
 
@@ -143,23 +144,23 @@ class Question(Common):
 
         name, rng = control.name, np.random.default_rng(seed)
         windows = [self.windows(control, encoder, e.item) if name in e.targets else [] for e in examples]
-        found = [_places(w, e.targets.get(name)) for w, e in zip(windows, examples, strict=True)]
+        found = [places_of(w, e.targets.get(name)) for w, e in zip(windows, examples, strict=True)]
         there = [at for at, e in enumerate(examples) if name in e.targets]
         near = dict(
             zip(there, nearness(encoder, [self.texts(control, examples[at].item) for at in there]), strict=True)
         )
         starts = [[span[0] for span in examples[at].targets[name]["spans"]] for at in there]
-        sharpness, longest = fit_sharpness(list(near.values()), starts), _longest(found)
+        sharpness, longest = fit_sharpness(list(near.values()), starts), longest_answer(found)
         pulls = [[near[at].at(w.offsets, sharpness) for w in some] for at, some in enumerate(windows)]
         lessons = [
-            _lesson(w, pull, p, e.targets.get(name), longest, rng)
+            lesson_of(w, pull, p, e.targets.get(name), longest, rng)
             for w, pull, p, e in zip(windows, pulls, found, examples, strict=True)
         ]
         given = [e.targets[name]["none"] for e in examples if name in e.targets and e.weight == 1]
         return HeadTask(
-            start=_start(lessons, longest, sharpness, float(np.mean(given)), encoder.dim),
+            start=start_head(lessons, longest, sharpness, float(np.mean(given)), encoder.dim),
             sequences=[[window.ids for window in lesson.windows] for lesson in lessons],
-            loss=_loss(lessons, longest, empty=_may_be_empty(control)),
+            loss=answer_loss(lessons, longest, empty=_may_be_empty(control)),
             groups=np.full(len(examples), -1, np.int64),
             tokens=True,
         )
@@ -295,117 +296,3 @@ def _right(read: Read, target: Target) -> NDArray[np.float64]:
     found = [float(_trimmed(read.text, *ends)[:2] in places) for ends in spans]
     share = np.array(found) / max(1.0, sum(found)) * (1 - target["none"])
     return np.concatenate([[target["none"]], share])
-
-
-# ----------------------------------------------------------------------------------------------------------- training
-@dataclass(frozen=True)
-class _Lesson:
-    """What one example teaches: windows; ``pulls``: what the tokens of each have ahead of others; ``places``: the
-    acceptable spans as (window, first token, tokens more); ``none``: the share of no answer."""
-
-    windows: "list[Window]"
-    pulls: list[NDArray[np.float64]]
-    places: list[tuple[int, int, int]]
-    none: float
-
-
-def _places(windows: "Sequence[Window]", target: Target | None) -> list[tuple[int, int, int]]:
-    """Window, first and last token of each acceptable span wherever it is whole."""
-    offsets = [window.offsets for window in windows]
-    spans = target["spans"] if target is not None else []
-    return [place for start, end, _ in spans for place in token_spans(offsets, start, end)]
-
-
-def _lesson(
-    windows: "list[Window]",
-    pulls: Sequence[NDArray[np.float64]],
-    places: Sequence[tuple[int, int, int]],
-    target: Target | None,
-    longest: int,
-    rng: np.random.Generator,
-) -> _Lesson:
-    """Some of the windows: all that have an answer before others, ``TRAINED_WINDOWS`` at most. None where what is
-    marked is no span of tokens, or too long a one."""
-    fitting = [place for place in places if place[2] - place[1] < longest]
-    if target is None or (not fitting and target["none"] < 1):
-        return _Lesson([], [], [], 0.0)
-    having = list(dict.fromkeys(number for number, _, _ in fitting))
-    others = [int(n) for n in rng.permutation(len(windows)) if n not in having]
-    chosen = sorted([*having, *others][:TRAINED_WINDOWS])
-    kept = [(chosen.index(n), first, last - first) for n, first, last in fitting if n in chosen]
-    return _Lesson([windows[n] for n in chosen], [pulls[n] for n in chosen], kept, float(target["none"]))
-
-
-def _longest(places: Sequence[Sequence[tuple[int, int, int]]]) -> int:
-    """Tokens that an answer has at most: those of the longest one, within limits."""
-    longest = max((last - first + 1 for found in places for _, first, last in found), default=0)
-    return min(max(longest, SHORTEST_LIMIT), LONGEST_LIMIT)
-
-
-def _start(lessons: Sequence[_Lesson], longest: int, sharpness: float, none: float, dim: int) -> LinearHead:
-    """The head that says of every text that it has no answer with the probability ``none``, and prefers no span."""
-    spans = [
-        longest * sum(float(np.exp(pull[w.inside]).sum()) for w, pull in zip(one.windows, one.pulls, strict=True))
-        for one in lessons
-        if one.windows
-    ]
-    share = min(max(none, LEAST_SHARE), 1 - LEAST_SHARE)
-    odds = float(np.log(share / (1 - share)))
-    bias = np.array([0, 0, np.log(max(1.0, float(np.mean(spans or [0])))) + odds], np.float32)
-    extra = {
-        "longest": np.array([longest], np.float32),
-        "sharpness": np.array([sharpness], np.float32),
-        "null": np.array([NULL_SLOPE, odds], np.float32),
-    }
-    return LinearHead(np.zeros((ROWS, dim), np.float32), bias, extra=extra)
-
-
-def _pulled(logits: Floats, window: "Window", near: Nearness, sharpness: float) -> Floats:
-    """Logits (T, 3) of a window whose spans begin rather in sentences that are near to the question."""
-    found = logits.copy()
-    found[:, 0] += near.at(window.offsets, sharpness)
-    return found
-
-
-def _loss(lessons: Sequence[_Lesson], longest: int, *, empty: bool) -> "Callable[[Tensor, NDArray[np.int64]], Tensor]":
-    """Logits (S, T, 3) of the windows of a batch's examples, and their numbers (B,), to losses (B,)."""
-    import torch
-
-    def loss(logits: "Tensor", batch: NDArray[np.int64]) -> "Tensor":
-        own = [lessons[at] for at in batch]
-        windows = [window for lesson in own for window in lesson.windows]
-        spans = _span_logits(logits, windows, [pull for lesson in own for pull in lesson.pulls], longest)  # (S, T, L)
-        null = spans.new_tensor([0.0 if empty else SURELY_NOT])
-        losses, first = [], 0
-        for lesson in own:
-            part = spans[first : first + len(lesson.windows)]
-            first += len(lesson.windows)
-            whole = torch.logsumexp(torch.cat([null, part.flatten()]), dim=0)
-            value = lesson.none * (whole - null[0])
-            if lesson.places:
-                right = torch.stack([part[place] for place in lesson.places])
-                value = value + (1 - lesson.none) * (whole - torch.logsumexp(right, dim=0))
-            losses.append(value)
-        return torch.stack(losses)
-
-    return loss
-
-
-def _span_logits(
-    logits: "Tensor", windows: "Sequence[Window]", pulls: Sequence[NDArray[np.float64]], longest: int
-) -> "Tensor":
-    """As :func:`backend.active.extractive.span_logits`, of windows padded to one length: (S, T, 3) to (S, T, L)."""
-    import torch
-
-    inside = torch.zeros(logits.shape[:2], dtype=torch.bool)
-    ahead = torch.zeros(logits.shape[:2])
-    for row, (window, pull) in enumerate(zip(windows, pulls, strict=True)):
-        inside[row, : len(window.ids)] = torch.from_numpy(window.inside)
-        ahead[row, : len(window.ids)] = torch.from_numpy(pull)
-    inside, ahead = inside.to(logits.device), ahead.to(logits.device)
-    values = logits.float()
-    padding = (0, longest - 1)
-    last = torch.nn.functional.pad(values[..., 1], padding).unfold(1, longest, 1)  # (S, T, L)
-    ended = torch.nn.functional.pad(inside, padding).unfold(1, longest, 1)
-    both = (values[..., 0] + ahead)[..., None] + last - values[:, 0, 2, None, None]
-    return both.masked_fill(~(inside[..., None] & ended), SURELY_NOT)

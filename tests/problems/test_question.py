@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from backend.active.extractive import span_logits, spans_of
 from backend.active.head import LinearHead
 from backend.models.encoder import Window
+from backend.problems.answering import answer_loss, lesson_of, places_of, start_head
+from backend.problems.answering import span_logits as torch_span_logits
 from backend.problems.base import problem_for
-from backend.problems.question import TYPICAL, Question, Read, _lesson, _loss
+from backend.problems.question import TYPICAL, Question, Read
 from backend.problems.schema import Control, Output
 
 CONTROL = Control(
@@ -178,10 +180,8 @@ def test_an_answer_must_have_been_marked_before_anything_is_learned() -> None:
 
 # ------------------------------------------------------------------------------------------------------------- training
 def lesson(wanted: dict[str, Any] | None, found: list[Window], longest: int = 16):
-    from backend.problems.question import _places
-
     pulls = [pull_of(window) for window in found]
-    return _lesson(found, pulls, _places(found, wanted), wanted, longest, np.random.default_rng(0))
+    return lesson_of(found, pulls, places_of(found, wanted), wanted, longest, np.random.default_rng(0))
 
 
 def pull_of(window: Window) -> np.ndarray:
@@ -204,7 +204,7 @@ def test_the_loss_is_minus_the_log_of_the_probability_that_answers_are_drawn_fro
         wanted["spans"] = wanted["spans"] or target("four")["spans"]
     pieces = windows(1, 2)
     logits = rng.normal(size=(4, 5, 3)).astype(np.float32)  # of two such examples, with padding
-    loss = _loss([lesson(wanted, pieces)] * 2, 16, empty=empty)(torch.from_numpy(logits), np.array([0, 1]))
+    loss = answer_loss([lesson(wanted, pieces)] * 2, 16, empty=empty)(torch.from_numpy(logits), np.array([0, 1]))
     for number in range(2):
         own = logits[2 * number : 2 * number + 2]
         spans = spans_of([(pulled(x[:4], w), w.offsets) for x, w in zip(own, pieces, strict=True)], 16)
@@ -217,22 +217,18 @@ def test_the_loss_is_minus_the_log_of_the_probability_that_answers_are_drawn_fro
 
 @pytest.mark.parametrize("none", [0.3, 0.8])
 def test_training_starts_from_the_share_without_an_answer_and_no_preference(none: float) -> None:
-    from backend.problems.question import _start
-
-    head = _start([lesson(target("two"), windows(1, 2)), lesson(target("two"), [])], 1, 2.5, none, 4)
+    head = start_head([lesson(target("two"), windows(1, 2)), lesson(target("two"), [])], 1, 2.5, none, 4)
     logits = head.logits(np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32))
     probs = spans_of([(pulled(logits, w), w.offsets) for w in windows(1, 2)], 1).probs(1.0, empty=True)
     assert probs[0] == pytest.approx(none, abs=1e-5)
     assert head.extra["sharpness"].tolist() == [2.5]
-    assert _start([], 16, 1.0, 1.0, 4).bias[2] < 5
+    assert start_head([], 16, 1.0, 1.0, 4).bias[2] < 5
 
 
 def test_span_logits_of_torch_and_numpy_agree_for_windows_of_different_lengths() -> None:
-    from backend.problems.question import _span_logits
-
     pieces = [Window([7] * 5, OFFSETS), Window([7] * 3, OFFSETS[:3])]
     logits = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
-    both = _span_logits(torch.from_numpy(logits), pieces, [pull_of(piece) for piece in pieces], 4).numpy()
+    both = torch_span_logits(torch.from_numpy(logits), pieces, [pull_of(piece) for piece in pieces], 4).numpy()
     for number, piece in enumerate(pieces):
         table = span_logits(pulled(logits[number, : len(piece.ids)], piece), piece.inside, 4)
         padded = np.full((5, 4), -1e9)
