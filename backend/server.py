@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from backend.alone import alone
 from backend.settings import Settings
 from backend.telemetry import configure_logging, logger
 
@@ -51,9 +52,6 @@ def run_web(settings: Settings) -> None:
 
 def run_worker(settings: Settings) -> None:
     """Run jobs until SIGTERM; what is interrupted goes on at the next start."""
-    from backend.pipeline.jobs import Worker
-    from backend.pipeline.parts import build_parts
-
     configure_logging(settings.log_level)
     if hasattr(os, "nice"):
         os.nice(5)  # predictions come first
@@ -61,11 +59,15 @@ def run_worker(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     end_with_parent(stop.set)
-    worker = Worker(build_parts(settings))
-    worker.start()
-    log.info("worker ready", worker=settings.worker_id, data=str(settings.data_dir))
-    worker.run(stop)
-    worker.stop()
+    with alone(settings.data_dir, "End the other worker, or give this one a DATA_DIR and a WORKER_ID of its own."):
+        from backend.pipeline.jobs import Worker
+        from backend.pipeline.parts import build_parts
+
+        worker = Worker(build_parts(settings))
+        worker.start()
+        log.info("worker ready", worker=settings.worker_id, data=str(settings.data_dir))
+        worker.run(stop)
+        worker.stop()
     # a training or an encoding that runs would keep the process; it is taken up again at the next start
     os._exit(0)
 

@@ -38,6 +38,13 @@ class WordHost(ModelHost):
         return cold_version(encoder, schema, self.generator(schema))
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Tiny models are faster on one thread, by far where other programs use the cores; what loaded a model before may
+    have set more."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, window=20, fast_top=5, audit_share=0.2, suggest_above=0, _env_file=None)

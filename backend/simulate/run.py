@@ -9,6 +9,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from backend.alone import alone
 from backend.serving.features import FeatureStore, FeatureStores
 from backend.simulate.loop import execute, path_of, read_rows
 from backend.simulate.plan import BEFORE, DEFAULT, FULL, RANDOM, Data, Plan, open_folder, strategy_of
@@ -25,18 +26,19 @@ def simulate(plan: Plan, data: Data, strategies: Sequence[str], seeds: int, out:
     open_folder(out, plan)
     runs: list[Unit] = [(name, seed) for seed in range(seeds) for name in names]
     units = [(BEFORE, 0), *runs, (FULL, 0)]
-    todo = [unit for unit in units if len(read_rows(path_of(out, *unit))) < _rounds(plan, unit)]
-    if todo:
-        _encode_base(plan, data, out)
-        _run_all(plan, data, todo, units, out, jobs)
+    with alone(out, "Wait for it, or give another --out."):
+        todo = [unit for unit in units if len(read_rows(path_of(out, *unit))) < _rounds(plan, unit)]
+        if todo:
+            _encode_base(plan, data, out)
+            _run_all(plan, data, todo, units, out, jobs)
 
-    from backend.simulate.report import write_report
-    from backend.simulate.summary import summarise
+        from backend.simulate.report import write_report
+        from backend.simulate.summary import summarise
 
-    rows = {unit: read_rows(path_of(out, *unit)) for unit in units}
-    results = summarise(plan, data, rows)
-    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    write_report(results, out)
+        rows = {unit: read_rows(path_of(out, *unit)) for unit in units}
+        results = summarise(plan, data, rows)
+        (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        write_report(results, out)
     return results
 
 

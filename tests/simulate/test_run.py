@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from backend.alone import alone
 from backend.errors import UserError
 from backend.simulate import learner, loop, run, summary
 from backend.simulate.plan import numbers, plan_of, read_data
@@ -160,6 +161,13 @@ def test_a_warm_start_is_simulated_and_survives_an_interruption(settings, files,
         run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "parts", jobs=1)
     parts = run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "parts", jobs=1)
     assert without_seconds(parts) == without_seconds(whole)
+
+
+def test_two_simulations_do_not_write_to_one_folder(settings, files, tmp_path):
+    with alone(tmp_path / "out", ""), pytest.raises(UserError, match="at work in") as refused:
+        simulate(settings, files, tmp_path / "out")
+    assert "--out" in refused.value.hint
+    assert not (tmp_path / "out" / "runs").exists()
 
 
 def test_a_folder_of_another_plan_is_refused(settings, files, tmp_path):
