@@ -105,7 +105,8 @@ class Question(Common):
         return np.array(rows, np.float32).reshape(len(reading), 2)
 
     def outputs(self, control: Control, head: LinearHead, reading: Sequence[Read]) -> list[Output]:
-        """The likeliest span or no answer, with its probability among all of them."""
+        """The likeliest span or no answer, with its probability among all of them; in ``extra`` the text of that span,
+        said or not, and the probability of no answer."""
         return [self._output(control, head, read) for read in reading]
 
     def _output(self, control: Control, head: LinearHead, read: Read) -> Output:
@@ -116,10 +117,10 @@ class Question(Common):
         best = int(np.argmax(probs))
         if best == 0 and not empty:
             return Output(reason="the text has no words")
-        spans = [] if best == 0 else [_trimmed(read.text, *map(int, read.spans.ends[best - 1]))]
+        likeliest = [_trimmed(read.text, *map(int, read.spans.ends[at])) for at in np.argsort(-probs[1:])[:1]]
         confidence = min(1.0, float(probs[best]))
-        answer = {"spans": spans, "none": float(best == 0)}
-        extra = {"no_answer": float(probs[0])}
+        answer = {"spans": likeliest if best else [], "none": float(best == 0)}
+        extra = {"no_answer": float(probs[0]), "span": likeliest[0][2] if likeliest else ""}
         return Output(answer=answer, confidence=confidence, worth=1 - confidence, extra=extra)
 
     def profile(self, control: Control, head: LinearHead, columns: Floats) -> Floats:
@@ -214,16 +215,20 @@ class Question(Common):
 
     def scores(self, control: Control, outputs: Sequence[Output], targets: Sequence[Target]) -> Mapping[str, float]:
         """Mean F1, share of exact matches and share of tasks of which it is said rightly whether there is an answer;
-        mean F1 of the tasks that have an answer and the share told right of those that have none, where there are such;
-        error of calibration of the confidence (15 bins), and its negative log-likelihood in nats."""
+        mean F1 of the tasks that have an answer, that of their likeliest spans, said or not, and the share told right
+        of those that have none, where there are such; error of calibration of the confidence (15 bins), and its
+        negative log-likelihood in nats."""
         f1, exact, told = self._rights(outputs, targets)
         has = np.array([bool(_settled(target)["spans"]) for target in targets])
+        spans = np.array(
+            [_best_of(answers.f1, o.extra.get("span", ""), t) for o, t in zip(outputs, targets, strict=True)]
+        )
         confidence = np.clip([o.confidence for o in outputs], 1e-7, 1 - 1e-7)
         return {
             "f1": float(f1.mean()),
             "exact_match": float(exact.mean()),
             "answerable": float(told.mean()),
-            **({"has_answer_f1": float(f1[has].mean())} if has.any() else {}),
+            **({"has_answer_f1": float(f1[has].mean()), "span_f1": float(spans[has].mean())} if has.any() else {}),
             **({"no_answer_accuracy": float(f1[~has].mean())} if not has.all() else {}),
             "ece": binary_calibration_error(confidence, exact),
             "nll": float(-np.log(np.where(exact == 1, confidence, 1 - confidence)).mean()),
@@ -274,7 +279,10 @@ def _acceptable(target: Target) -> list[str]:
 def _best(measure: Callable[[str, str], float], output: Output, target: Target) -> float:
     if output.answer is None:
         return 0.0
-    said = output.answer["spans"][0][2] if output.answer["spans"] else ""
+    return _best_of(measure, output.answer["spans"][0][2] if output.answer["spans"] else "", target)
+
+
+def _best_of(measure: Callable[[str, str], float], said: str, target: Target) -> float:
     return max((float(measure(said, wanted)) for wanted in _acceptable(target)), default=0.0)
 
 

@@ -49,9 +49,9 @@ def examples_of(cases: list[tuple[Read, dict[str, Any]]]) -> list[Any]:
     return [Example(n, Item.of(TEXT), {"answer": wanted}) for n, (_, wanted) in enumerate(cases)]
 
 
-def says(text: str | None, confidence: float = 0.5) -> Output:
+def says(text: str | None, confidence: float = 0.5, span: str | None = None) -> Output:
     answer = target(text) if text else {"spans": [], "none": 1.0}
-    return Output(answer=answer, confidence=confidence)
+    return Output(answer=answer, confidence=confidence, extra={"span": span or text or ""})
 
 
 def windows(*starts: int) -> list[Window]:
@@ -72,6 +72,8 @@ def test_the_answer_is_the_likeliest_span_and_its_probability_the_confidence() -
     assert unsure.answer == none.answer == {"spans": [], "none": 1.0}
     assert none.confidence > 0.9
     assert none.extra["no_answer"] == none.confidence
+    assert sure.extra["span"] == TEXT
+    assert unsure.extra["span"] == "one"
     for output in (sure, unsure, none):
         assert output.worth == pytest.approx(1 - output.confidence)
     columns = PROBLEM.columns(CONTROL, HEAD, [doubtful])
@@ -151,8 +153,12 @@ def test_scores_tell_answers_and_tasks_without_one_apart() -> None:
     assert scores["no_answer_accuracy"] == 0.5
     assert scores["ece"] == pytest.approx((0.1 + 0.2 + 0.2 + 0.1) / 4)
     assert scores["nll"] == pytest.approx(-np.log([0.9, 0.8, 0.8, 0.9]).mean())
+    assert scores["span_f1"] == pytest.approx((1 + 2 / 3) / 2)
+    silent = [says(None, span="two"), says(None, span="one"), *outputs[2:]]
+    forced = PROBLEM.scores(CONTROL, silent, targets)
+    assert (forced["has_answer_f1"], forced["span_f1"]) == (0, 0.5)
     assert set(PROBLEM.scores(CONTROL, outputs[:1], targets[:1])) == {
-        "f1", "exact_match", "answerable", "has_answer_f1", "ece", "nll"
+        "f1", "exact_match", "answerable", "has_answer_f1", "span_f1", "ece", "nll"
     }  # fmt: skip
     report = PROBLEM.report(CONTROL, outputs, targets, seed=0)
     assert {name: interval.value for name, interval in report.items()} == {"exact_match": 0.5, "answerable": 0.75}
