@@ -80,13 +80,15 @@ def test_any_prediction(client, known, body):
         assert len(answer.json()["results"]) == len(body["tasks"])
 
 
+BROKEN = (
+    b"", b"{", b"\xff\xfe", b"null", b"[" * 100_000, b'{"tasks": [NaN]}', b'"\\ud800"', b'{"action": "\\ud800"}',
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize(
-    "raw",
-    [b"", b"{", b"\xff\xfe", b"null", b"[" * 100_000, b'{"tasks": [NaN]}', b'"\\ud800"', b'{"action": "\\ud800"}'],
-)
-def test_no_json(client, known, route, raw):
-    check(client.post(route, content=raw, headers={"Content-Type": "application/json"}))
+def test_no_json(client, known, route):
+    for raw in BROKEN:
+        check(client.post(route, content=raw, headers={"Content-Type": "application/json"}))
 
 
 def test_half_a_surrogate_pair_is_refused_or_left_out(client, known):
