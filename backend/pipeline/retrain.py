@@ -20,13 +20,14 @@ from backend.active.metrics import accuracy_interval, worse_beyond_noise
 from backend.errors import UserError
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec, TextSpec
-from backend.pipeline.evaluation import evaluate, interval_json
+from backend.pipeline.evaluation import evaluate, interval_json, stop_set
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.pipeline.publish import load
 from backend.problems.base import problem_for, readers
 from backend.problems.examples import example_from, example_json, learnable
 from backend.problems.guessing import LOOKED_AT, guesses, wants_guesses
+from backend.problems.opinions import ASKED, opinions, wants_opinions
 from backend.problems.schema import Control, Example, Output, Schema
 from backend.problems.version import Version, load_version
 from backend.registry import versions as records
@@ -87,10 +88,11 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
         "start": start,
         **({"text_model": asdict(writer)} if writer else {}),
     }
-    text = json.dumps(content, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    # beside what names the work: when the same labels come again, the version before is another one
+    second = [example_json(schema, e) for e in _opinions(parts, project, table, labels, len(train))]
     path = data_folder(parts.settings, "work", digest) / "snapshot.json"
-    path.write_text(text)
+    path.write_text(json.dumps({**content, "opinions": second}, sort_keys=True))
     return {"hash": digest, "path": str(path), "seen": seen, "labels": n, "start": start}
 
 
@@ -122,6 +124,23 @@ def _guessed(
     store = parts.features.of(version)
     store.fill(version, items)
     return guesses(version, table.ids[chosen].tolist(), items, store.get(items), recipe, most)
+
+
+def _opinions(parts: Parts, project: Project, table: TaskTable, labels: Labels, n: int) -> list[Example]:
+    """What the newest version answers to tasks that versions are compared on and that have no label; none where it is
+    no match for a training on ``n`` labels. Their features are stored since it was compared."""
+    rows = [r for r in records.versions(parts.registry, project.key) if r.schema_hash == project.asks().hash]
+    if not rows or rows[-1].location is None:
+        return []
+    version = load(parts, project, rows[-1].name)
+    if not wants_opinions(version, n):
+        return []
+    asked = stop_set(table)
+    asked = asked[~np.isin(table.ids[asked], list(labels.touched))][:ASKED]
+    items = [table.items[at] for at in asked]
+    store = parts.features.of(version)
+    store.fill(version, items)
+    return opinions(version, table.ids[asked].tolist(), items, store.get(items))
 
 
 def active_version(parts: Parts, project: Project) -> VersionRow | None:

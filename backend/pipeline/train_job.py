@@ -47,6 +47,7 @@ def main(snapshot: str, out: str, start: str = "") -> None:
             on_progress,
             Path(start) if start else None,
             TextSpec(**content["text_model"]) if content.get("text_model") else None,
+            [example_from(schema, e) for e in content.get("opinions", ())],
         )
 
 

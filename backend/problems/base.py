@@ -35,6 +35,7 @@ class Problem(Protocol):
     version's own head in them. ``metric`` names what :meth:`quality` is on average, ``score`` the first of
     :meth:`scores`, ``measure`` what :meth:`profile` measures, ``auto`` the strategy that ``auto`` stands for. ``reads``
     names the model that reads the items: the ``encoder``, or the ``generator`` where there is one (else ``None``).
+    ``opinions``: whether :meth:`calibrated` wants those of the version before.
     """
 
     @property
@@ -54,6 +55,9 @@ class Problem(Protocol):
 
     @property
     def reads(self) -> str: ...
+
+    @property
+    def opinions(self) -> bool: ...
 
     # --------------------------------------------------------------------------------------------------- targets
     def can_fit(self, control: Control, targets: Sequence[Any]) -> bool:
@@ -117,7 +121,8 @@ class Problem(Protocol):
         it."""
 
     def calibrated(self, control: Control, head: LinearHead, model: Any, examples: Sequence[Example]) -> LinearHead:
-        """A trained head with its probabilities made honest on held-out examples, all with a target; may be none."""
+        """A trained head with its probabilities made honest on held-out examples, all with a target; may be none. Those
+        that weigh less than 1 are opinions: what the version before answers to tasks without a label."""
 
     # --------------------------------------------------------------------------------------------------- judgements
     def answer(self, output: Output) -> Any | None:

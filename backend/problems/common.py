@@ -18,6 +18,7 @@ class Common:
 
     auto = "auto"
     reads = "encoder"
+    opinions = False
     metric: str
     measure: str
 

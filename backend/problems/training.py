@@ -39,12 +39,14 @@ def train_version(
     on_progress: Callable[[int, int, float], None],
     start: Path | None = None,
     writer: TextSpec | Generator | None = None,
+    opinions: Sequence[Example] = (),
 ) -> dict[str, Any]:
     """The content of ``directory/version.json``, written beside the adapters and the heads.
 
     A version that is there already is returned at once. The folder appears complete or not at all.
     ``start``: a version of the same schema, base and rank to start near, ``recipe.warm_start`` of the way. Labels of
     ``held_out`` only measure, and set the temperature of the probabilities. Those of ``train`` may weigh less than 1.
+    ``opinions`` are what the version before answers to tasks without a label (:mod:`backend.problems.opinions`).
     ``writer``: what writes texts; without it controls that want some learn nothing. An adapter is trained to each base
     model that some control's head, or texts, can be learned with.
     """
@@ -66,7 +68,7 @@ def train_version(
             trained[GENERATOR].save(temporary / GENERATOR)
             generator = generator.adapted(temporary / GENERATOR)
         learned = {name: head for part in trained.values() for name, head in part.heads.items()}
-        heads, metrics = measured(encoder, schema, learned, held_out, generator)
+        heads, metrics = measured(encoder, schema, learned, held_out, generator, opinions)
         save_heads(heads, temporary / HEADS)
         if generator is not None and GENERATOR in trained:
             generator.save_texts(temporary / GENERATOR)
@@ -142,6 +144,7 @@ def measured(
     trained: Mapping[str, LinearHead],
     held_out: Sequence[Example],
     generator: Generator | None = None,
+    opinions: Sequence[Example] = (),
 ) -> tuple[dict[str, LinearHead], dict[str, Any]]:
     """Calibrated heads, and for each control ``{"n", "quality": {task id: number in [0, 1]}}`` on held-out examples.
 
@@ -156,7 +159,8 @@ def measured(
             continue
         examples = [e for e in held_out if name in e.targets]
         model = model_for(control, encoder, generator)
-        heads[name] = head = problem.calibrated(control, trained[name], model, examples)
+        doubted = [e for e in opinions if name in e.targets] if problem.opinions else []
+        heads[name] = head = problem.calibrated(control, trained[name], model, [*examples, *doubted])
         outputs = problem.outputs(control, head, problem.read(control, head, model, [e.item for e in examples]))
         quality = [problem.quality(control, o, e.targets[name]) for o, e in zip(outputs, examples, strict=True)]
         by_task = {str(e.task_id): q for e, q in zip(examples, quality, strict=True)}

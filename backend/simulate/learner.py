@@ -16,6 +16,7 @@ from backend.pipeline.decide import Field, fresh_judge
 from backend.problems.base import problem_for, readers
 from backend.problems.examples import learnable
 from backend.problems.guessing import LOOKED_AT, guesses, wants_guesses
+from backend.problems.opinions import ASKED, opinions, wants_opinions
 from backend.problems.schema import Example, Floats, Item, Output
 from backend.problems.training import train_version
 from backend.problems.version import Version, cold_version, load_version
@@ -128,9 +129,10 @@ class AdapterLearner:
         if not learnable(self._data.schema, train, texts=self._generator is not None):
             return
         train += self._guessed([*trained, *held_out], len(train))
+        second = self._opinions([*trained, *held_out], len(trained))
         held, start = examples(self._data, held_out), self._set_aside()
         schema, recipe, writer = self._data.schema, self._recipe, self._generator
-        train_version(self._base, schema, train, held, recipe, self._folder, lambda *_: None, start, writer)
+        train_version(self._base, schema, train, held, recipe, self._folder, lambda *_: None, start, writer, second)
         self.restore()
 
     def _set_aside(self) -> Path | None:
@@ -148,6 +150,16 @@ class AdapterLearner:
         chosen = order[~self._audit[order] & ~np.isin(order, labelled)][:LOOKED_AT].tolist()
         items = [self._data.pool[p].item for p in chosen]
         return guesses(self.version, chosen, items, self.version.embed(items), self._recipe, most)
+
+    def _opinions(self, labelled: Sequence[int], n: int) -> list[Example]:
+        """What the version before answers to tasks without a label, as in production."""
+        if not wants_opinions(self.version, n):
+            return []
+        order = np.argsort(self._audit_rank, kind="stable")
+        order = order[self._audit[order]] if self._audit.any() else order
+        asked = order[~np.isin(order, labelled)][:ASKED].tolist()
+        items = [self._data.pool[p].item for p in asked]
+        return opinions(self.version, asked, items, self.version.embed(items))
 
     def restore(self) -> bool:
         if self._before.exists() and not self._folder.exists():
