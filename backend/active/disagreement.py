@@ -6,15 +6,15 @@ Generalization of SGD via Disagreement, 2022). Two versions of a project share l
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
 
-from backend.active.calibration import softmax
+from backend.active.calibration import LOG_BOUND, softmax
 
 # How often two versions that share six in ten labels or more disagree, for each time that one is wrong, on unlabelled
 # tasks of the pools of TREC, SST-2 and AG News: 0.26 to 0.75, and up to 0.98 where the labels between them were chosen
 # and taught much. Of what was tried on these pools, 0.75 does most for SST-2 that costs TREC less than a point.
 SHARED = 0.75
 LEAST = 100  # examples: a tenth of fewer is told to three points at best
-HOTTEST = 20.0
 
 
 def least_errors(disagreement: float, classes: int) -> float:
@@ -24,7 +24,7 @@ def least_errors(disagreement: float, classes: int) -> float:
 
 
 def no_surer(logits: ArrayLike, others: ArrayLike, temperature: float) -> float:
-    """The temperature, at least the given one, with which a model is no surer on average than it can be right.
+    """The temperature, from the given one to 20, with which a model is no surer on average than it can be right.
 
     ``logits`` (N, K) of examples that neither model learned from, ``others`` (N,) the classes that the other one gives
     them. Below a hundred examples the temperature stays. That they agree says nothing: models share mistakes.
@@ -35,14 +35,13 @@ def no_surer(logits: ArrayLike, others: ArrayLike, temperature: float) -> float:
     if len(values) < LEAST:
         return temperature
     right = 1 - least_errors(float((values.argmax(axis=1) != classes).mean()), values.shape[1])
-    low, high = np.log(temperature), np.log(max(HOTTEST, temperature))
-    if _confidence(values, low) <= right:
+
+    def too_sure(log_t: float) -> float:
+        return float(softmax(values * np.exp(-log_t)).max(axis=1).mean()) - right
+
+    start = float(np.log(temperature))
+    if too_sure(start) <= 0:
         return temperature
-    while high - low > 1e-4:  # the hotter, the less sure
-        middle = (low + high) / 2
-        low, high = (middle, high) if _confidence(values, middle) > right else (low, middle)
-    return float(np.exp(high))
-
-
-def _confidence(logits: np.ndarray[tuple[int, ...], np.dtype[np.float64]], log_t: float) -> float:
-    return float(softmax(logits * np.exp(-log_t)).max(axis=1).mean())
+    if too_sure(LOG_BOUND) >= 0:  # the hotter, the less sure
+        return max(temperature, float(np.exp(LOG_BOUND)))
+    return float(np.exp(brentq(too_sure, start, LOG_BOUND)))  # type: ignore[no-untyped-call]

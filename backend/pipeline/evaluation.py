@@ -31,7 +31,7 @@ def evaluate(
     ``kappa``: agreement with the ``previous`` version, None without one; ``uncertainty``: mean in [0, 1]; both on the
     stop set, whose features the publication needs anyway.
     """
-    items = [table.items[at] for at in stop_set(table)]
+    items = [table.items[at] for at in stop_set(table.audit, table.audit_rank)]
     answers, worth = _judged(parts, version, items)
     before = _judged(parts, previous, items)[0] if previous is not None else []
     points = _cross_validated(parts, schema, train)
@@ -59,14 +59,13 @@ def _cross_validated(parts: Parts, schema: Schema, train: Sequence[Example]) -> 
     return cross_validate(problem_for(control), control, columns, targets, seed=parts.settings.seed)
 
 
-def stop_set(table: TaskTable) -> NDArray[np.int64]:
-    """Positions of the tasks on which versions are compared: the same ones for ever, and never trained on.
+def stop_set(audit: NDArray[np.bool_], audit_rank: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Positions of the tasks on which versions are compared, 500 at most: the same ones for ever, and never trained on.
 
-    These are audit tasks, labelled or not; without an audit share any tasks.
+    Those held out as ``audit`` (N,), labelled or not, in the order of ``audit_rank`` (N,); where none are, any tasks.
     """
-    rank = np.argsort(table.audit_rank, kind="stable")
-    audit = rank[table.audit[rank]]
-    return np.asarray((audit if len(audit) else rank)[:STOP_SET])
+    rank = np.argsort(audit_rank, kind="stable")
+    return np.asarray((rank[audit[rank]] if audit.any() else rank)[:STOP_SET])
 
 
 def _judged(

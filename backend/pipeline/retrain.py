@@ -135,7 +135,7 @@ def _opinions(parts: Parts, project: Project, table: TaskTable, labels: Labels, 
     version = load(parts, project, rows[-1].name)
     if not wants_opinions(version, n):
         return []
-    asked = stop_set(table)
+    asked = stop_set(table.audit, table.audit_rank)
     asked = asked[~np.isin(table.ids[asked], list(labels.touched))][:ASKED]
     items = [table.items[at] for at in asked]
     store = parts.features.of(version)

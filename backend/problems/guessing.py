@@ -30,13 +30,14 @@ def guesses(
     ``rows`` (N, W) are the version's, of tasks without a label, in random order: the surest ones are those that
     teach least. A control of whose answer it is less sure has no target.
     """
-    answers = version.outputs(items, rows)
+    asked = [c for c in version.schema.controls if c.kind in KINDS]
+    answers = version.outputs(items, rows, asked)
     found: list[Example] = []
     for at, (task_id, item) in enumerate(zip(ids, items, strict=True)):
         targets: dict[str, Floats] = {}
-        for control in version.schema.controls:
+        for control in asked:
             output = answers[control.name][at]
-            if control.kind in KINDS and output.probs is not None and np.max(output.probs) > recipe.self_training:
+            if output.probs is not None and np.max(output.probs) > recipe.self_training:
                 answer = problem_for(control).answer(output)
                 if answer is not None:
                     targets[control.name] = answer

@@ -28,10 +28,11 @@ def opinions(version: Version, ids: Sequence[int], items: Sequence[Item], rows: 
 
     The tasks are a random sample of those that no version learns from.
     """
-    answers = version.outputs(items, rows)
+    asked = heeding(version.schema)
+    answers = version.outputs(items, rows, asked)
     found: list[Example] = []
     for at, (task_id, item) in enumerate(zip(ids, items, strict=True)):
-        said = {c.name: problem_for(c).answer(answers[c.name][at]) for c in heeding(version.schema)}
+        said = {c.name: problem_for(c).answer(answers[c.name][at]) for c in asked}
         targets = {name: target for name, target in said.items() if target is not None}
         if targets:
             found.append(Example(task_id, item, targets, OPINION))

@@ -117,7 +117,7 @@ class Question(Common):
         best = int(np.argmax(probs))
         if best == 0 and not empty:
             return Output(reason="the text has no words")
-        likeliest = [_trimmed(read.text, *map(int, read.spans.ends[at])) for at in np.argsort(-probs[1:])[:1]]
+        likeliest = [_trimmed(read.text, *map(int, read.spans.ends[np.argmax(probs[1:])]))] if len(probs) > 1 else []
         confidence = min(1.0, float(probs[best]))
         answer = {"spans": likeliest if best else [], "none": float(best == 0)}
         extra = {"no_answer": float(probs[0]), "span": likeliest[0][2] if likeliest else ""}

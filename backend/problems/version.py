@@ -69,13 +69,17 @@ class Version:
                 rows[at, self.judge.layout.slices[control.name]] = self._columns(control, reading)
         return rows
 
-    def outputs(self, items: Sequence[Item], rows: Floats) -> dict[str, list[Output]]:
+    def outputs(
+        self, items: Sequence[Item], rows: Floats, controls: Sequence[Control] | None = None
+    ) -> dict[str, list[Output]]:
         """What is said of items, for each control by name, in order; ``rows`` (N, W) as :meth:`embed` gives them.
 
-        An item without a control's fields has an output that says so.
+        Of some ``controls`` only, where they are given: texts take minutes. An item without a control's fields has an
+        output that says so.
         """
-        said = {c.name: self._silence(c, items) for c in self.schema.controls}
-        for control in self.schema.controls:
+        asked = self.schema.controls if controls is None else controls
+        said = {c.name: self._silence(c, items) for c in asked}
+        for control in asked:
             problem = problem_for(control)
             there = _having(control, items)
             if problem.fast and there:

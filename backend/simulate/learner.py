@@ -13,6 +13,7 @@ from backend.active import selection
 from backend.errors import UserError
 from backend.models.encoder import Encoder
 from backend.pipeline.decide import Field, fresh_judge
+from backend.pipeline.evaluation import stop_set
 from backend.problems.base import problem_for, readers
 from backend.problems.examples import learnable
 from backend.problems.guessing import LOOKED_AT, guesses, wants_guesses
@@ -155,8 +156,7 @@ class AdapterLearner:
         """What the version before answers to tasks without a label, as in production."""
         if not wants_opinions(self.version, n):
             return []
-        order = np.argsort(self._audit_rank, kind="stable")
-        order = order[self._audit[order]] if self._audit.any() else order
+        order = stop_set(self._audit, self._audit_rank)
         asked = order[~np.isin(order, labelled)][:ASKED].tolist()
         items = [self._data.pool[p].item for p in asked]
         return opinions(self.version, asked, items, self.version.embed(items))

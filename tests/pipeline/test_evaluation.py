@@ -50,13 +50,14 @@ def version(parts, project, name, labels, measured):
 
 def test_the_stop_set_is_never_trained_on_and_stays_when_tasks_come(parts, studio, project):
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-    before = set(table.ids[stop_set(table)])
-    assert table.audit[stop_set(table)].all()
+    before = set(table.ids[stop_set(table.audit, table.audit_rank)])
+    assert table.audit[stop_set(table.audit, table.audit_rank)].all()
     studio.tasks[900] = {"text": "a late one"}
     mirror.reconcile(parts, KEY)
     later = parts.pools.table(parts.registry, parts.registry.must_project(KEY), parts.settings.audit_share)
-    assert before <= set(later.ids[stop_set(later)])
-    assert len(stop_set(parts.pools.table(parts.registry, project, 0.0))) > 0  # without an audit share too
+    assert before <= set(later.ids[stop_set(later.audit, later.audit_rank)])
+    none = parts.pools.table(parts.registry, project, 0.0)
+    assert len(stop_set(none.audit, none.audit_rank)) > 0  # without an audit share too
 
 
 def test_a_version_agrees_with_itself_and_less_with_another(parts, studio, project):

@@ -5,12 +5,15 @@ import pytest
 
 from backend.active.disagreement import least_errors
 from backend.active.head import LinearHead
+from backend.models.recipe import Recipe
 from backend.problems.choices import SingleChoice
+from backend.problems.guessing import guesses
 from backend.problems.opinions import heeding, opinions, wants_opinions
 from backend.problems.pairwise import Pairwise
 from backend.problems.schema import Control, Example, Item, Schema
 from backend.problems.training import measured
 from backend.problems.version import Version
+from backend.problems.writing import Writing
 from tests.fakes import WordEncoder
 
 CHOICE = Control("asks", "choices", "text", "text", ("a", "b"), ("a", "b"))
@@ -60,3 +63,15 @@ def test_they_make_less_sure_and_measure_nothing(monkeypatch: pytest.MonkeyPatch
     assert heard["asks"]["n"] == 9
     assert plain["asks"].temperature <= 1.1
     assert doubted["asks"].probs(logits).max(axis=1).mean() == pytest.approx(1 - least_errors(0.2, 2), abs=0.01)
+
+
+def test_nothing_is_written_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> None:
+        pytest.fail("a text was written for an opinion on a choice")
+
+    monkeypatch.setattr(Writing, "read", write)
+    asked = version(100, CHOICE, Control("reply", "textarea", "text", "text", (), ()))
+    items, rows = [Item.of("x")], np.array([[3, 0]], np.float32)
+    (opinion,) = opinions(asked, [7], items, rows)
+    (guess,) = guesses(asked, [7], items, rows, Recipe(self_training=0.5), 1)
+    assert set(opinion.targets) == set(guess.targets) == {"asks"}
