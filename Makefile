@@ -23,6 +23,9 @@ export LS_BIN ?= $(CURDIR)/$(STUDIO)/bin/label-studio
 # No test talks to anybody's real server.
 ALONE := env -u LABEL_STUDIO_URL -u LABEL_STUDIO_API_KEY -u DATABASE_URL -u STORAGE_URL -u DATA_DIR
 
+# A process for each core, up to four; in the order of the files, so that Label Studio comes last.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
 .PHONY: help demo serve test lint container-lint container-test clean
 
 help: ## this list
@@ -32,7 +35,7 @@ demo: $(VENV)/.demo $(STUDIO)/.done ## Label Studio with sample articles, connec
 	@$(VENV)/bin/ls-active demo $(ARGS)
 
 test: $(VENV)/.demo $(STUDIO)/.done .cache/upstream/.done ## unit tests, then those that need a real Label Studio; ARGS="-k name"
-	@BASE_MODEL=$${BASE_MODEL:-$(OFFLINE_MODEL)} $(ALONE) $(VENV)/bin/pytest $(ARGS)
+	@BASE_MODEL=$${BASE_MODEL:-$(OFFLINE_MODEL)} $(ALONE) $(VENV)/bin/pytest $(SIDE_BY_SIDE) $(ARGS)
 
 serve: $(VENV)/.done ## web and worker, with the settings of the environment or of .env
 	@$(VENV)/bin/ls-active serve $(ARGS)

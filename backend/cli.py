@@ -198,7 +198,7 @@ def simulate(
 ) -> None:
     """Replay the labelling of a labelled file, offline: how many labels an order saves on it."""
     from backend.simulate import plan as plans
-    from backend.simulate.report import table
+    from backend.simulate.report import table, write_report
     from backend.simulate.run import jobs_here
     from backend.simulate.run import simulate as run
 
@@ -219,6 +219,7 @@ def simulate(
         test_tasks=test_tasks,
     )
     results = run(plan, content, strategy or [], seeds, out, jobs or jobs_here())
+    write_report(results, out)
     _print(results, as_json, f"{table(results)}\n\n{out}: results.json, curves.png, report.html, table.md")
 
 

@@ -87,6 +87,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs a CUDA device")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs no Label Studio first: most mistakes show within a minute."""
-    items.sort(key=lambda item: item.get_closest_marker("studio") is not None)
+    """What needs no Label Studio first: most mistakes show within a minute. Of processes side by side, one takes a
+    whole file, and one all that needs Label Studio."""
+    items.sort(key=_needs_studio)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("studio" if _needs_studio(item) else item.path.stem))
+
+
+def _needs_studio(item: pytest.Item) -> bool:
+    return item.get_closest_marker("studio") is not None

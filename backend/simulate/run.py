@@ -1,4 +1,4 @@
-"""``ls-active simulate``: all runs of a plan, several side by side, and the report."""
+"""``ls-active simulate``: all runs of a plan, several side by side, and what they came to."""
 
 import json
 from collections.abc import Sequence
@@ -32,13 +32,11 @@ def simulate(plan: Plan, data: Data, strategies: Sequence[str], seeds: int, out:
             _encode_base(plan, data, out)
             _run_all(plan, data, todo, units, out, jobs)
 
-        from backend.simulate.report import write_report
         from backend.simulate.summary import summarise
 
         rows = {unit: read_rows(path_of(out, *unit)) for unit in units}
         results = summarise(plan, data, rows)
         (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-        write_report(results, out)
     return results
 
 

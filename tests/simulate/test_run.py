@@ -10,6 +10,7 @@ from backend.alone import alone
 from backend.errors import UserError
 from backend.simulate import learner, loop, run, summary
 from backend.simulate.plan import numbers, plan_of, read_data
+from backend.simulate.report import write_report
 from tests.models.tiny import save_tiny_bert
 
 WORDS = {"place": ["where", "city", "river", "tall"], "person": ["who", "man", "was", "when"]}
@@ -38,9 +39,9 @@ def plan(settings, files, **changes):
     return plan_of(settings, *files, **{**options, **changes})
 
 
-def simulate(settings, files, out, strategies=(), **changes):
+def simulate(settings, files, out, strategies=(), seeds=2, **changes):
     asked = plan(settings, files, **changes)
-    return run.simulate(asked, read_data(*files, 40), strategies, 2, out, jobs=1)
+    return run.simulate(asked, read_data(*files, 40), strategies, seeds, out, jobs=1)
 
 
 def test_results_name_every_strategy_and_each_seed(settings, files, tmp_path):
@@ -55,6 +56,7 @@ def test_results_name_every_strategy_and_each_seed(settings, files, tmp_path):
         assert all(0 <= share <= 1 for share in found["audit_interval_holds"].values())
     assert results["full"]["labels"] == 80
     assert 0 <= results["before"]["accuracy"] <= 1
+    write_report(results, tmp_path / "out")
     assert "without a label" in (tmp_path / "out" / "table.md").read_text()
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
     for name in ("curves.png", "report.html", "table.md"):
@@ -73,9 +75,9 @@ def test_what_was_predicted_stands_beside_what_came(settings, files, tmp_path, m
         assert gain["real"] == pytest.approx(accuracy[1] - accuracy[0])
 
 
-@pytest.mark.parametrize("adapter", ["none", "lora"])
-def test_an_interrupted_simulation_ends_as_one_that_was_not(settings, files, tmp_path, adapter, monkeypatch):
-    whole = simulate(settings, files, tmp_path / "whole", adapter=adapter)
+@pytest.mark.parametrize(("adapter", "seeds"), [("none", 2), ("lora", 1)])
+def test_an_interrupted_simulation_ends_as_one_that_was_not(settings, files, tmp_path, adapter, seeds, monkeypatch):
+    whole = simulate(settings, files, tmp_path / "whole", adapter=adapter, seeds=seeds)
     append, written, armed = loop.append_row, [], []
 
     def interrupted(path, row):
@@ -89,14 +91,14 @@ def test_an_interrupted_simulation_ends_as_one_that_was_not(settings, files, tmp
     for _ in range(2):
         armed.append(len(written) + 2)
         with pytest.raises(KeyboardInterrupt):
-            simulate(settings, files, tmp_path / "parts", adapter=adapter)
+            simulate(settings, files, tmp_path / "parts", adapter=adapter, seeds=seeds)
     runs = tmp_path / "parts" / "runs"
     newest = max(runs.iterdir(), key=lambda path: path.stat().st_mtime_ns)
     newest.write_text(newest.read_text() + '{"labels": 4')  # a line that a crash cut off
     shutil.rmtree(tmp_path / "parts" / "work", ignore_errors=True)  # the versions are gone, the rounds are not
-    parts = simulate(settings, files, tmp_path / "parts", adapter=adapter)
+    parts = simulate(settings, files, tmp_path / "parts", adapter=adapter, seeds=seeds)
     assert without_seconds(parts) == without_seconds(whole)
-    assert len(written) == 2 * 2 * 3 + 2
+    assert len(written) == seeds * 2 * 3 + 2
 
 
 def without_seconds(results):
@@ -170,12 +172,12 @@ def test_a_warm_start_is_simulated_and_survives_an_interruption(settings, files,
         return train(*given)
 
     monkeypatch.setattr(learner, "train_version", watched)
-    asked = plan(settings, files, adapter="lora")
+    asked = plan(settings, files, adapter="lora", rounds=[20, 40])
     asked = replace(asked, recipe=replace(asked.recipe, warm_start=1.0))
     broken = 0
     whole = run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "whole", jobs=1)
     assert sum(start is None for start in starts) == 3  # one for each order, and the ceiling
-    assert len(starts) == 2 * 3 + 1
+    assert len(starts) == 2 * 2 + 1
     broken = len(starts) + 2
     with pytest.raises(KeyboardInterrupt):
         run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "parts", jobs=1)
