@@ -3,10 +3,9 @@
 Guo et al., On Calibration of Modern Neural Networks, 2017.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
 
 Numbers = NDArray[np.float64]
 
@@ -48,24 +47,9 @@ def fit_temperature(
         fit = -(wanted * log_softmax(values * np.exp(-log_t))).sum()
         return float(fit + prior_weight * log_t**2)
 
-    return float(np.exp(_minimum(cost, -LOG_BOUND, LOG_BOUND)))
-
-
-def _minimum(cost: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one minimum between two ends has it, to 1e-4. Golden-section search, Kiefer 1953."""
-    ratio = (5**0.5 - 1) / 2
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    at_left, at_right = cost(left), cost(right)
-    while high - low > 1e-4:
-        if at_left < at_right:
-            high, right, at_right = right, left, at_left
-            left = high - ratio * (high - low)
-            at_left = cost(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + ratio * (high - low)
-            at_right = cost(right)
-    return (low + high) / 2
+    span = (-LOG_BOUND, LOG_BOUND)
+    found = minimize_scalar(cost, bounds=span, method="bounded", options={"xatol": 1e-4})  # type: ignore[no-untyped-call]
+    return float(np.exp(found.x))
 
 
 def expected_calibration_error(probs: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:
