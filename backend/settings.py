@@ -77,6 +77,13 @@ class Settings(BaseSettings):
     text_beams: int = Field(
         1, ge=1, le=16, description="Beams of the search for a text; 1: the likeliest token each time."
     )
+    text_samples: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Texts drawn at random beside each one that is written, five say: how like they are tells how good "
+        "it is better than its probability alone (CoCoA), and each takes as long as the text. 0: none.",
+    )
     text_suggestions: int = Field(
         20, ge=0, le=1000, description="Tasks at the top for which a publication has texts written; 0: none."
     )

@@ -33,16 +33,21 @@ from backend.models.spec import TextSpec, resolve
 
 IGNORED = -100  # what the models of transformers take for "no label"
 TEXTS = "texts.json"
+DRAW = 0  # the seed of what is drawn
 
 Pair = tuple[list[int], list[int]]  # token ids of a prompt, as the model reads it, and of a text
 
 
 @dataclass(frozen=True)
 class Written:
-    """A text, and the mean log-probability of its tokens, its end among them, in nats, at most 0."""
+    """A text, and the mean log-probability of its tokens, its end among them, in nats, at most 0.
+
+    ``drawn``: what else the model might have written there, ``samples`` of its spec.
+    """
 
     text: str
     logp: float
+    drawn: tuple[str, ...] = ()
 
 
 class Generator:
@@ -90,12 +95,12 @@ class Generator:
         found = Generator(model, self.tokenizer, self.spec, base_id, self._lock)
         if (directory / TEXTS).exists():
             known = json.loads((directory / TEXTS).read_text())
-            found._memory = {key: [Written(*one) for one in texts] for key, texts in known.items()}
+            found._memory = {key: [_remembered(*one) for one in texts] for key, texts in known.items()}
         return found
 
     def save_texts(self, directory: Path) -> None:
         """Keep what this generator wrote beside its adapter."""
-        known = {key: [(w.text, w.logp) for w in texts] for key, texts in self._memory.items()}
+        known = {key: [(w.text, w.logp, w.drawn) for w in texts] for key, texts in self._memory.items()}
         (directory / TEXTS).write_text(json.dumps(known))
 
     def within(self, seconds: float) -> "Generator":
@@ -116,7 +121,8 @@ class Generator:
 
     def _write_missing(self, missing: dict[str, str]) -> None:
         wanted, ids = list(missing), [self.source(prompt) for prompt in missing.values()]
-        lengths = [len(one) + self.spec.max_new_tokens for one in ids]
+        side_by_side = max(self.spec.beams, self.spec.candidates, self.spec.samples)
+        lengths = [(len(one) + self.spec.max_new_tokens) * side_by_side for one in ids]
         for batch in batches(lengths, self.spec.batch_tokens):
             if self._late():
                 return
@@ -131,40 +137,50 @@ class Generator:
     def _key(self, prompt: str) -> str:
         """What names a prompt and all that changes what is written of it."""
         spec = self.spec
-        asked = json.dumps([self.base_id, spec.max_new_tokens, spec.candidates, spec.beams, prompt])
+        asked = json.dumps([self.base_id, spec.max_new_tokens, spec.candidates, spec.beams, spec.samples, prompt])
         return hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def _continue(self, sources: Sequence[list[int]]) -> list[list[Written] | None]:
         """The texts of one batch of prompts, B of them; None for those that were not finished in time."""
-        n = self.spec.candidates
-        ids, mask = self._filled(sources, self.pad, left=not self.paired)  # a text goes on at the prompt's end
-        with torch.inference_mode(), autocast(self.device):
-            found: Tensor = self.model.generate(  # type: ignore[operator]
-                input_ids=ids, attention_mask=mask, generation_config=self._how()
-            )
-        rows = found[:, 1 if self.paired else ids.shape[1] :].tolist()
-        cut = [self._until_end(row) for row in rows]
-        pairs = [(source, text) for source, texts in zip(sources, _groups(cut, n), strict=True) for text in texts]
-        done = [len(text) >= self.spec.max_new_tokens or text[-1] in self.ends for text in cut]
-        texts = [Written(self._read(text), logp) for text, logp in zip(cut, self._logps(pairs), strict=True)]
+        found: list[list[list[int]] | None] = self._search(sources, self._how())
+        drawn: list[list[list[int]] | None] = [[] for _ in sources]
+        if self.spec.samples:
+            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+                torch.manual_seed(DRAW)  # the same prompts, the same texts
+                drawn = self._search(sources, self._how(self.spec.samples))
+        texts = [None if others is None else one for one, others in zip(found, drawn, strict=True)]
+        pairs = [(source, text) for source, one in zip(sources, texts, strict=True) for text in one or ()]
+        logps = iter(self._logps(pairs) if pairs else ())
         return [
-            _distinct(group) if all(finished) else None
-            for group, finished in zip(_groups(texts, n), _groups(done, n), strict=True)
+            None if one is None else _distinct([Written(self._read(t), next(logps), self._texts(others)) for t in one])
+            for one, others in zip(texts, drawn, strict=True)
         ]
 
-    def _how(self) -> Any:
-        """How a text is searched for: the most probable token each time, or beams."""
+    def _search(self, sources: Sequence[list[int]], how: Any) -> list[list[list[int]] | None]:
+        """Tokens of the texts of each prompt; None where one was not finished in time."""
+        ids, mask = self._filled(sources, self.pad, left=not self.paired)  # a text goes on at the prompt's end
+        with torch.inference_mode(), autocast(self.device):
+            found: Tensor = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=how)  # type: ignore[operator]
+        rows = found[:, 1 if self.paired else ids.shape[1] :].tolist()
+        cut = [self._until_end(row) for row in rows]
+        done = [len(text) >= self.spec.max_new_tokens or text[-1] in self.ends for text in cut]
+        groups = zip(_groups(cut, how.num_return_sequences), _groups(done, how.num_return_sequences), strict=True)
+        return [list(texts) if all(finished) else None for texts, finished in groups]
+
+    def _how(self, draws: int = 0) -> Any:
+        """How a text is searched for: the most probable token each time, or beams; or so many are drawn at random, as
+        probable as the model thinks them."""
         how = copy.deepcopy(self.model.generation_config)
         left = None if self._deadline is None else max(0.01, self._deadline - time.monotonic())
         changes = {
             "max_new_tokens": self.spec.max_new_tokens,
             "max_length": None,
-            "num_beams": max(self.spec.beams, self.spec.candidates),
-            "num_return_sequences": self.spec.candidates,
-            "do_sample": False,
-            "temperature": None,
-            "top_p": None,
-            "top_k": None,
+            "num_beams": 1 if draws else max(self.spec.beams, self.spec.candidates),
+            "num_return_sequences": draws or self.spec.candidates,
+            "do_sample": bool(draws),
+            "temperature": 1.0 if draws else None,
+            "top_p": 1.0 if draws else None,
+            "top_k": 0 if draws else None,
             "pad_token_id": self.pad,
             "eos_token_id": self.ends,
             "max_time": left,
@@ -179,6 +195,9 @@ class Generator:
             if token in self.ends:
                 return ids[: at + 1]
         return ids
+
+    def _texts(self, rows: Sequence[list[int]] | None) -> tuple[str, ...]:
+        return tuple(self._read(ids) for ids in rows or ())
 
     def _read(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
@@ -267,6 +286,11 @@ def _longest(tokenizer: Any, config: Any) -> int:
 def _kind(config: Any) -> Any:
     """The class of transformers that writes with such a model."""
     return AutoModelForSeq2SeqLM if getattr(config, "is_encoder_decoder", False) else AutoModelForCausalLM
+
+
+def _remembered(text: str, logp: float, drawn: Sequence[str] = ()) -> Written:
+    """What :meth:`Generator.save_texts` kept; former versions drew none."""
+    return Written(text, logp, tuple(drawn))
 
 
 def _groups(values: Sequence[Any], n: int) -> list[Sequence[Any]]:

@@ -37,7 +37,8 @@ class ModelSpec:
 @dataclass(frozen=True)
 class TextSpec:
     """A model that writes, and how. ``prompt``: the template of controls that have none; ``max_tokens`` of a prompt,
-    ``max_new_tokens`` of a text; ``candidates`` texts are written, with ``beams`` or as many beams."""
+    ``max_new_tokens`` of a text; ``candidates`` texts are written, with ``beams`` or as many beams; ``samples`` are
+    drawn beside them."""
 
     name: str
     revision: str = ""
@@ -46,6 +47,7 @@ class TextSpec:
     max_new_tokens: int = 96
     candidates: int = 1
     beams: int = 1
+    samples: int = 0
     batch_tokens: int = 4096
     device: str = "auto"
     threads: int = 0
@@ -63,6 +65,7 @@ class TextSpec:
             max_new_tokens=settings.text_max_new_tokens,
             candidates=settings.text_candidates,
             beams=settings.text_beams,
+            samples=settings.text_samples,
             batch_tokens=settings.batch_tokens,
             device=settings.device,
             threads=settings.threads,

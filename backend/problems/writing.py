@@ -23,7 +23,7 @@ from backend.problems.likeness import BleuCounts, chrf, corpus_chrf
 from backend.problems.schema import Content, Control, Example, Floats, Item, Output
 
 if TYPE_CHECKING:
-    from backend.models.generator import Generator
+    from backend.models.generator import Generator, Written
     from backend.models.writer import TextTask
 
 Texts = tuple[str, ...]
@@ -80,9 +80,10 @@ class Writing(Common):
     def _output(self, head: LinearHead, written: Sequence[Any] | None) -> Output:
         if not written:
             return Output(reason="no text has been written for the task")
-        slope, offset = head.extra.get("confidence", (1.0, 0.0))
-        confidence = float(sigmoid(float(slope) * _doubt(written[0].logp) + float(offset)))
-        few = float(head.extra.get("examples", (0.0,))[0]) < CALIBRATED
+        alike = bool(head.extra.get("drawn", (0.0,))[0]) == bool(written[0].drawn)
+        slope, offset = head.extra.get("confidence", (1.0, 0.0)) if alike else (1.0, 0.0)
+        confidence = float(sigmoid(float(slope) * _belief(written[0]) + float(offset)))
+        few = not alike or float(head.extra.get("examples", (0.0,))[0]) < CALIBRATED
         texts = tuple(dict.fromkeys(w.text for w in written))
         return Output(answer=texts, confidence=confidence, extra={"uncalibrated": True} if few else {})
 
@@ -120,15 +121,17 @@ class Writing(Common):
     def calibrated(
         self, control: Control, head: LinearHead, model: "Generator | None", examples: Sequence[Example]
     ) -> LinearHead:
-        """``extra`` keeps slope and offset of the ``confidence`` (Platt 1999), and how many ``examples`` (1,)."""
+        """``extra`` keeps slope and offset of the ``confidence`` (Platt 1999), how many ``examples`` (1,) they are of,
+        and whether others were ``drawn`` (1,) beside the texts, which makes other numbers of them."""
         reading = self.read(control, head, model, [e.item for e in examples])
         pairs = [(w[0], e.targets[control.name]) for w, e in zip(reading, examples, strict=True) if w]
-        doubt = np.array([_doubt(written.logp) for written, _ in pairs]).reshape(-1, 1)
+        belief = np.array([_belief(written) for written, _ in pairs]).reshape(-1, 1)
         quality = np.array([chrf(written.text, target) for written, target in pairs]).reshape(-1, 1)
-        scale = fit_scale(doubt, quality, np.ones(len(pairs)), trust=TRUST)
+        scale = fit_scale(belief, quality, np.ones(len(pairs)), trust=TRUST)
         extra = {
             "confidence": np.array([scale.slope, scale.offset[0]], np.float32),
             "examples": np.array([len(pairs)], np.float32),
+            "drawn": np.array([any(written.drawn for written, _ in pairs)], np.float32),
         }
         return LinearHead(head.weight, head.bias, extra=extra)
 
@@ -188,9 +191,11 @@ class Writing(Common):
         return {"measure": self.measure, "pool": pool_size, "labelled": len(labelled)}
 
 
-def _doubt(logp: float) -> float:
-    """The logit of the mean probability of a token, of its mean logarithm."""
-    return float(logit(np.exp(logp)))
+def _belief(written: "Written") -> float:
+    """The logit of the mean probability of a token; where texts were drawn beside the text, its logarithm counts by how
+    unlike them the text is, 1 − mean chrF (CoCoA: Vashurin et al., arXiv:2502.04964, 2025)."""
+    unlike = 1 - float(np.mean([chrf(other, (written.text,)) for other in written.drawn])) if written.drawn else 1.0
+    return float(logit(np.exp(written.logp * unlike)))
 
 
 def _exact(said: Sequence[str], targets: Sequence[Texts]) -> NDArray[np.bool_]:

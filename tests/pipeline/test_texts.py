@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import UserError
+from backend.models.generator import Written
 from backend.pipeline import due, mirror, publish, retrain
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.predict import predict
@@ -32,7 +33,7 @@ class Scribe:
     template = ""
 
     def __init__(self) -> None:
-        self.memory: dict[str, list[Said]] = {}
+        self.memory: dict[str, list[Written]] = {}
         self.written: list[str] = []
         self.seconds: list[float] = []
         self.allowed = True
@@ -47,7 +48,7 @@ class Scribe:
         for prompt in prompts:
             if self.allowed and prompt not in self.memory:
                 self.written.append(prompt)
-                self.memory[prompt] = [Said(f"re: {prompt}", -0.1)]
+                self.memory[prompt] = [Written(f"re: {prompt}", -0.1)]
         return [self.memory.get(prompt) for prompt in prompts]
 
 

@@ -1,7 +1,6 @@
 """Texts: how like they are, what is measured of them, and a control whose texts nobody writes: a queue alone."""
 
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.active.head import LinearHead
+from backend.models.generator import Written
 from backend.pipeline.decide import Field, Policy, decide
 from backend.problems.base import problem_for, readers
 from backend.problems.examples import example_from, example_json, learnable
@@ -24,19 +24,17 @@ PROBLEM = Writing()
 TEXTS = st.text(min_size=1, max_size=30).filter(str.strip)
 
 
-@dataclass(frozen=True)
-class Said:
-    text: str
-    logp: float
-
-
 class Parrot:
-    """A generator that says the prompt; the longer, the less sure. Prompts with "?" are beyond it."""
+    """A generator that says the prompt; the longer, the less sure. Prompts with "?" are beyond it. ``drawn`` is what
+    else it might say."""
 
     template = ""
 
+    def __init__(self, *drawn):
+        self.drawn = drawn
+
     def write(self, prompts):
-        return [None if "?" in p else [Said(p, -len(p) / 100)] for p in prompts]
+        return [None if "?" in p else [Written(p, -len(p) / 100, self.drawn)] for p in prompts]
 
 
 def said(*texts: str) -> Output:
@@ -126,7 +124,36 @@ def test_the_confidence_becomes_the_likeness_that_it_foretells() -> None:
     assert off["after"] < off["before"] / 3
     assert after[0].extra == {}
     few = PROBLEM.calibrated(CONTROL, head, Parrot(), examples[:3])
-    assert PROBLEM.outputs(CONTROL, few, [[Said("x", -0.1)]])[0].extra == {"uncalibrated": True}
+    assert PROBLEM.outputs(CONTROL, few, [[Written("x", -0.1)]])[0].extra == {"uncalibrated": True}
+
+
+def test_a_text_is_trusted_as_far_as_what_is_drawn_beside_it_is_like_it() -> None:
+    head = PROBLEM.zero_shot_head(CONTROL, 4, lambda _: np.zeros((0, 4), np.float32))
+    item = Item.of("the tall man of the city")
+
+    def confidence(*drawn: str) -> float:
+        return PROBLEM.outputs(CONTROL, head, PROBLEM.read(CONTROL, head, Parrot(*drawn), [item]))[0].confidence
+
+    plain, near = np.exp(-0.24), chrf("the tall man", (item.text,))
+    assert confidence() == pytest.approx(plain, abs=1e-6)
+    assert confidence("###", "zzz") == pytest.approx(plain, abs=1e-6)
+    assert confidence("the tall man", "###") == pytest.approx(np.exp(-0.24 * (1 - near / 2)), abs=1e-6)
+    assert confidence(item.text) > confidence("the tall man") > plain
+
+
+def test_a_calibration_holds_for_what_it_was_made_of() -> None:
+    examples = [Example(n, Item.of("ab" * (n + 1)), {"answer": ("ab" * 20,)}) for n in range(CALIBRATED)]
+    cold = PROBLEM.zero_shot_head(CONTROL, 4, lambda _: np.zeros((0, 4), np.float32))
+    alone, beside = Parrot(), Parrot("abab")
+    for made, other in ((alone, beside), (beside, alone)):
+        head = LinearHead.from_arrays(PROBLEM.calibrated(CONTROL, cold, made, examples).to_arrays())
+        items = [examples[0].item]
+        (same,) = PROBLEM.outputs(CONTROL, head, PROBLEM.read(CONTROL, head, made, items))
+        (changed,) = PROBLEM.outputs(CONTROL, head, PROBLEM.read(CONTROL, head, other, items))
+        (raw,) = PROBLEM.outputs(CONTROL, cold, PROBLEM.read(CONTROL, cold, other, items))
+        assert same.extra == {}
+        assert changed.extra == {"uncalibrated": True}
+        assert changed.confidence == raw.confidence
 
 
 def test_what_is_not_written_is_no_answer() -> None:
