@@ -10,7 +10,7 @@ from backend.demo.feed import StatusFeed, settled, top_of
 from backend.demo.formats import Labelled, Result
 from backend.demo.stage import Stage
 from backend.errors import UserError
-from backend.problems.base import problem_for
+from backend.problems.base import problem_for, readers
 from backend.problems.schema import Output, Schema
 from backend.studio.client import Studio
 from backend.studio.codec import decode, read_item
@@ -19,6 +19,8 @@ from backend.studio.schema import parse_schema
 BATCH = 100
 FIRST_TEST_ID = 10**12  # far from any task id
 ATTEMPTS = 5
+
+Answer = tuple[str, Result]  # a version's name, and what it says of a task
 
 
 def measure_accuracy(
@@ -29,23 +31,47 @@ def measure_accuracy(
     Asks ``/predict`` as Label Studio does, 100 texts a call, and appends the seconds of each call to ``seconds``. When
     another version becomes active on the way, all is asked again.
     """
+    schema = parse_schema(config)
+    ask = _predict_all if "generator" in readers(schema) else _predict
     for _ in range(ATTEMPTS):
         found = [
-            p for start in range(0, len(items), BATCH) for p in _predict(stage, uid, config, items, start, seconds)
+            answer
+            for start in range(0, len(items), BATCH)
+            for answer in ask(stage, uid, config, range(start, min(start + BATCH, len(items))), items, seconds)
         ]
         names = {name for name, _ in found}
         if len(names) == 1:
-            schema = parse_schema(config)
             quality = [_quality(schema, result, item) for (_, result), item in zip(found, items, strict=True)]
             return names.pop(), float(np.mean(quality))
     raise UserError("The active version changed during every measurement on the test file.")
 
 
+def _predict_all(
+    stage: Stage, uid: str, config: str, at: Sequence[int], items: Sequence[Labelled], seconds: list[float]
+) -> list[Answer]:
+    """One call writes for ``TEXT_SECONDS``, and what it wrote is remembered: what is blank is asked again for as long
+    as it becomes less."""
+    found = _predict(stage, uid, config, at, items, seconds)
+    blank = _blank(found)
+    while blank:
+        again = _predict(stage, uid, config, [at[place] for place in blank], items, seconds)
+        for place, answer in zip(blank, again, strict=True):
+            found[place] = answer
+        if len(left := _blank(found)) == len(blank):
+            break
+        blank = left
+    return found
+
+
+def _blank(answers: Sequence[Answer]) -> list[int]:
+    return [place for place, (_, result) in enumerate(answers) if not result]
+
+
 def _predict(
-    stage: Stage, uid: str, config: str, items: Sequence[Labelled], start: int, seconds: list[float]
-) -> list[tuple[str, Result]]:
-    batch = items[start : start + BATCH]
-    tasks = [{"id": FIRST_TEST_ID + start + at, "data": dict(item.data)} for at, item in enumerate(batch)]
+    stage: Stage, uid: str, config: str, at: Sequence[int], items: Sequence[Labelled], seconds: list[float]
+) -> list[Answer]:
+    """What is answered for the items at these places."""
+    tasks = [{"id": FIRST_TEST_ID + place, "data": dict(items[place].data)} for place in at]
     body = {"tasks": tasks, "project": uid, "label_config": config, "params": {"context": None, "suggest_above": 0}}
     answer = stage.api.post("/predict", json=body)
     if not answer.is_success:
