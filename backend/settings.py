@@ -99,7 +99,12 @@ class Settings(BaseSettings):
     train_steps: int = Field(
         200, ge=1, description="Updates of one LoRA training, at most: it ends where the loss is flat."
     )
-    train_batch_size: int = Field(16, ge=1, description="Examples in one update; halved when memory runs out.")
+    train_batch_size: int = Field(
+        16,
+        ge=1,
+        description="Texts in one update: as many tasks, fewer (at least four) where each is a list of texts; "
+        "taken in halves when memory runs out.",
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the adapter.")
     lora_rank: int = Field(8, ge=1, description="Rank of the LoRA adapter; alpha is twice that.")
     text_train_steps: int = Field(100, ge=1, description="Updates of one LoRA training of `TEXT_MODEL`, at most.")

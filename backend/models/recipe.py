@@ -7,7 +7,7 @@ from backend.settings import Settings
 
 @dataclass(frozen=True)
 class Recipe:
-    """One LoRA training. ``steps`` are updates of ``batch_size`` examples, at most, however few examples there are."""
+    """One LoRA training. ``steps`` are updates of ``batch_size`` texts, at most, however few examples there are."""
 
     steps: int = 200
     batch_size: int = 16

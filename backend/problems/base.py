@@ -35,7 +35,8 @@ class Problem(Protocol):
     version's own head in them. ``metric`` names what :meth:`quality` is on average, ``score`` the first of
     :meth:`scores`, ``measure`` what :meth:`profile` measures, ``auto`` the strategy that ``auto`` stands for. ``reads``
     names the model that reads the items: the ``encoder``, or the ``generator`` where there is one (else ``None``).
-    ``opinions``: whether :meth:`calibrated` wants those of the version before.
+    ``opinions``: whether :meth:`calibrated` wants those of the version before. ``apart``: whether each of
+    :meth:`texts` goes through the model by itself, so that a training takes as much longer as there are more of them.
     """
 
     @property
@@ -58,6 +59,9 @@ class Problem(Protocol):
 
     @property
     def opinions(self) -> bool: ...
+
+    @property
+    def apart(self) -> bool: ...
 
     # --------------------------------------------------------------------------------------------------- targets
     def can_fit(self, control: Control, targets: Sequence[Any]) -> bool:

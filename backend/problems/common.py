@@ -19,6 +19,7 @@ class Common:
     auto = "auto"
     reads = "encoder"
     opinions = False
+    apart = False
     metric: str
     measure: str
 

@@ -33,6 +33,7 @@ class Ranker(Common):
     """See :class:`backend.problems.base.Problem`."""
 
     fast = False
+    apart = True
     metric = "concordance"
     measure = "closeness"
 

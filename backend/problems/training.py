@@ -22,10 +22,11 @@ from backend.models.training import HeadTask, Trained, train_adapter
 from backend.models.writer import TextTask, train_writer
 from backend.problems.base import problem_for
 from backend.problems.examples import learnable
-from backend.problems.schema import Example, Schema
+from backend.problems.schema import Control, Example, Schema
 from backend.problems.version import GENERATOR, HEADS, META, cold_head, load_heads, model_for, save_heads
 
 ENCODER = "encoder"
+FEWEST = 4  # examples in an update
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "scikit-learn")
 
 
@@ -57,7 +58,8 @@ def train_version(
     started = time.monotonic()
     bases = {"base": _base(encoder), **({} if generator is None else {"text_base": _base(generator)})}
     tasks = head_tasks(encoder, schema, train, recipe, generator)
-    trained = _train(encoder, generator, tasks, recipe, on_progress, start)
+    portioned = replace(recipe, batch_size=examples_in_update(schema, train, recipe.batch_size))
+    trained = _train(encoder, generator, tasks, portioned, on_progress, start)
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
@@ -94,6 +96,20 @@ def head_tasks(
         raise ValueError(f"{len(train)} examples teach none of {', '.join(c.name for c in schema.controls)}")
     weights = np.array([e.weight for e in train], np.float32)
     return {n: replace(task, weights=weights) if isinstance(task, HeadTask) else task for n, task in tasks.items()}
+
+
+def examples_in_update(schema: Schema, examples: Sequence[Example], texts: int) -> int:
+    """How many examples an update of so many ``texts`` has: fewer, but at least :data:`FEWEST`, where an example is
+    several. Of several controls the one with the fewest texts counts."""
+    each = min(_texts_of_one(control, examples) for control in schema.controls)
+    return int(np.clip(round(texts / each), min(FEWEST, texts), texts))
+
+
+def _texts_of_one(control: Control, examples: Sequence[Example]) -> float:
+    """How many texts of an example the control has the model read one by one, on average."""
+    problem = problem_for(control)
+    items = [e.item for e in examples if control.name in e.targets] if problem.apart else []
+    return float(np.mean([len(problem.texts(control, item)) for item in items])) if items else 1.0
 
 
 def _train(

@@ -18,6 +18,7 @@ from backend.pipeline.decide import Field, Policy, decide, fresh_judge
 from backend.pipeline.retrain import qualities
 from backend.problems.base import problem_for, readers
 from backend.problems.schema import Floats
+from backend.problems.training import examples_in_update
 from backend.problems.validation import cross_validate
 from backend.problems.version import cold_version
 from backend.serving.features import FeatureStore
@@ -154,10 +155,10 @@ def run_before(data: Data, learner: Learner, path: Path) -> None:
     append_row(path, {"labels": 0, "picks": [], **quality})
 
 
-def full_plan(plan: Plan, n: int) -> Plan:
-    """The plan for the training on all ``n`` tasks: enough updates to see each one twice, a text once."""
-    recipe = plan.recipe
-    steps = max(recipe.steps, -(-FULL_PASSES * n // recipe.batch_size))
+def full_plan(plan: Plan, data: Data) -> Plan:
+    """The plan for the training on all tasks: enough updates to see each one twice, a text once."""
+    recipe, n = plan.recipe, len(data.pool)
+    steps = max(recipe.steps, -(-FULL_PASSES * n // examples_in_update(data.schema, data.pool, recipe.batch_size)))
     text_steps = max(recipe.text_steps, -(-n // recipe.text_batch_size))
     return replace(plan, recipe=replace(recipe, steps=steps, text_steps=text_steps))
 
@@ -199,7 +200,7 @@ def execute(
     store = store_of(cold_version(base, data.schema))
     folder = out / "work" / f"{strategy.replace('/', '_')}-{seed}"
     if strategy == FULL:
-        plan = full_plan(plan, len(data.pool))
+        plan = full_plan(plan, data)
         run_full(plan, data, learner_of(plan, data, base, store, seed, folder), path_of(out, strategy, seed))
         return
     learner = learner_of(plan, data, base, store, seed, folder)

@@ -9,7 +9,7 @@ from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.problems.base import problem_for
 from backend.problems.schema import Content, Control, Example, Item, Schema
-from backend.problems.training import train_version
+from backend.problems.training import FEWEST, examples_in_update, train_version
 from backend.problems.version import cold_version, load_version
 
 CONTROL = Control("order", "ranker", "answers", "answers", (), (), object="list")
@@ -43,6 +43,17 @@ def test_what_is_learned_is_there_after_loading(encoder: Encoder, tmp_path: Path
     worth = version.judge.worth(rows)
     assert ((worth > 0) & (worth < 1)).all()
     assert version.base_id != cold_version(encoder, SCHEMA).base_id
+
+
+def test_an_update_of_so_many_texts_has_fewer_lists_and_as_many_tasks_where_one_text_is_read() -> None:
+    lists = [example(n, stars=np.eye(2, dtype=np.float32)[n % 2]) for n in range(12)]  # of three entries on average
+    assert examples_in_update(SCHEMA, lists, 24) == 8
+    assert examples_in_update(SCHEMA, lists, 16) == 5
+    assert examples_in_update(SCHEMA, lists, 6) == FEWEST
+    assert examples_in_update(SCHEMA, lists, 3) == 3
+    assert examples_in_update(SCHEMA, [], 16) == 16
+    assert examples_in_update(Schema((OTHER,)), lists, 16) == 16
+    assert examples_in_update(Schema((CONTROL, OTHER)), lists, 16) == 16
 
 
 def test_lists_without_an_order_do_not_stop_a_second_question(encoder: Encoder, tmp_path: Path) -> None:
