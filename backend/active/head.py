@@ -1,5 +1,6 @@
 """A linear classifier on features, and how it is fitted to a handful of labels."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,6 +12,9 @@ from backend.active.calibration import fit_temperature, log_softmax, softmax
 Floats = NDArray[np.float32]
 
 HELD_OUT_COUNTS = 4.0
+
+# sklearn takes many classes with few labels each for numbers; here a project begins so
+warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
 
 
 @dataclass(frozen=True)
