@@ -137,14 +137,15 @@ class Generator:
     def _key(self, prompt: str) -> str:
         """What names a prompt and all that changes what is written of it."""
         spec = self.spec
-        asked = json.dumps([self.base_id, spec.max_new_tokens, spec.candidates, spec.beams, spec.samples, prompt])
+        drawn = [spec.samples] if spec.samples else []  # what versions wrote before there were any keeps its name
+        asked = json.dumps([self.base_id, spec.max_new_tokens, spec.candidates, spec.beams, *drawn, prompt])
         return hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def _continue(self, sources: Sequence[list[int]]) -> list[list[Written] | None]:
         """The texts of one batch of prompts, B of them; None for those that were not finished in time."""
         found: list[list[list[int]] | None] = self._search(sources, self._how())
         drawn: list[list[list[int]] | None] = [[] for _ in sources]
-        if self.spec.samples:
+        if self.spec.samples and any(found):
             with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
                 torch.manual_seed(DRAW)  # the same prompts, the same texts
                 drawn = self._search(sources, self._how(self.spec.samples))

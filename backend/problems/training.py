@@ -99,17 +99,20 @@ def head_tasks(
 
 
 def examples_in_update(schema: Schema, examples: Sequence[Example], texts: int) -> int:
-    """How many examples an update of so many ``texts`` has: fewer, but at least :data:`FEWEST`, where an example is
-    several. Of several controls the one with the fewest texts counts."""
-    each = min(_texts_of_one(control, examples) for control in schema.controls)
+    """How many examples an update of the encoder has that is to read so many ``texts``: fewer, but at least
+    :data:`FEWEST`, where an example is several. Of several controls the one with the fewest texts counts."""
+    answered = {name for e in examples for name in e.targets}
+    read = [c for c in schema.controls if c.name in answered and problem_for(c).reads == ENCODER]
+    each = min((_texts_of_one(control, examples) for control in read), default=1.0)
     return int(np.clip(round(texts / each), min(FEWEST, texts), texts))
 
 
 def _texts_of_one(control: Control, examples: Sequence[Example]) -> float:
-    """How many texts of an example the control has the model read one by one, on average."""
+    """How many texts of an example that the control learns from are read one by one, on average."""
     problem = problem_for(control)
-    items = [e.item for e in examples if control.name in e.targets] if problem.apart else []
-    return float(np.mean([len(problem.texts(control, item)) for item in items])) if items else 1.0
+    if not problem.apart:
+        return 1.0
+    return float(np.mean([len(problem.texts(control, e.item)) for e in examples if control.name in e.targets]))
 
 
 def _train(

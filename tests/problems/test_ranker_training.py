@@ -54,6 +54,10 @@ def test_an_update_of_so_many_texts_has_fewer_lists_and_as_many_tasks_where_one_
     assert examples_in_update(SCHEMA, [], 16) == 16
     assert examples_in_update(Schema((OTHER,)), lists, 16) == 16
     assert examples_in_update(Schema((CONTROL, OTHER)), lists, 16) == 16
+    unanswered = Control("note", "choices", "answers", "answers", STARS, STARS, object="list")
+    written = Control("why", "textarea", "answers", "answers", (), (), object="list")
+    beside = [example(n, why=("a text",)) for n in range(12)]
+    assert examples_in_update(Schema((CONTROL, unanswered, written)), beside, 16) == 5
 
 
 def test_lists_without_an_order_do_not_stop_a_second_question(encoder: Encoder, tmp_path: Path) -> None:

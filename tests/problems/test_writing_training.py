@@ -1,5 +1,6 @@
 """Versions that write: from training to a loaded version that writes the same, beside other controls and alone."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 
 from backend.errors import ModelError
 from backend.models.encoder import Encoder
-from backend.models.generator import Generator
+from backend.models.generator import TEXTS, Generator, Written
 from backend.models.recipe import Recipe
 from backend.models.spec import TextSpec
 from backend.problems.schema import Control, Example, Item, Schema
@@ -69,6 +70,28 @@ def test_what_it_wrote_of_the_held_out_tasks_is_kept_with_it(encoder: Encoder, s
     version = load_version(trained, encoder, Generator.load(spec)).within(0)
     held, other = example(12).item, Item.of("the city is far")
     assert [o.answer for o in version.predict([held, other])["answer"]] == [example(12).targets["answer"], None]
+
+
+def test_what_was_drawn_is_kept_with_it_too(spec: TextSpec, trained: Path, tmp_path: Path) -> None:
+    folder, drawing = tmp_path / "v", replace(spec, samples=3)
+    shutil.copytree(trained / GENERATOR, folder)
+    writer = Generator.load(drawing).adapted(folder)
+    written = writer.write(["how many far"])
+    writer.save_texts(folder)
+    assert len(written[0][0].drawn) == 3
+    assert Generator.load(drawing).adapted(folder).within(0).write(["how many far"]) == written
+    assert Generator.load(spec).adapted(folder).within(0).write(["how many far"]) == [None]
+
+
+def test_what_a_former_build_wrote_is_remembered(spec: TextSpec, trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "v"
+    shutil.copytree(trained / GENERATOR, folder)
+    base_id = Generator.load(spec).adapted(folder).base_id
+    name = json.dumps([base_id, spec.max_new_tokens, spec.candidates, spec.beams, "what is far"])
+    key = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+    (folder / TEXTS).write_text(json.dumps({key: [["the river", -0.5]]}))
+    known = Generator.load(spec).adapted(folder).within(0).write(["what is far"])
+    assert known == [[Written("the river", -0.5)]]
 
 
 def test_without_a_generator_the_version_chooses_and_writes_nothing(encoder: Encoder, trained: Path) -> None:
