@@ -141,7 +141,7 @@ def test_texts_are_suggested_learned_and_ordered_in_the_same_loop(
     shown = report(parts, parts.registry.projects()[0])
     parts.registry.close()
     assert shown["blank"] < LABELS / 2, "texts are written for the first of each publication, and for who comes there"
-    assert shown["kept"] > 0
+    assert shown["kept"] > 0, f"{shown}\n{printed}"
 
 
 @pytest.mark.studio
