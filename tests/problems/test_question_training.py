@@ -28,10 +28,12 @@ def item(question: str, context: str) -> Item:
 
 
 def example(number: int) -> Example:
-    """The question is always "who"; the answer is what stands before "was": a man, a city, or nothing."""
+    """The question is always "who"; the answer is what stands before "was": a man, a city, or nothing; in some far from
+    the start, as in the windows of a long text."""
     rng = np.random.default_rng(number)
-    words = [str(word) for word in rng.choice(["the", "a", "in", "far", "tall", "is"], size=rng.integers(3, 7))]
-    at = int(rng.integers(len(words)))
+    words = ["the"] * (number % 4 * 8)
+    words += [str(word) for word in rng.choice(["the", "a", "in", "far", "tall", "is"], size=rng.integers(3, 7))]
+    at = len(words) - int(rng.integers(3))
     spans = []
     if number % 3:
         words[at:at] = [("man", "city")[number % 2], "was"]
