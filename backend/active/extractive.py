@@ -59,6 +59,12 @@ class Spans:
         none = float(sigmoid(slope * self.null_logit() + offset)) if empty else 0.0
         return np.concatenate([[none], (1 - none) * softmax(self.logits / temperature)])
 
+    def likeness(self, at: int) -> Numbers:
+        """How like the span at a position each one (M,) is: F1 of their characters, in [0, 1], 1 of itself."""
+        start, end = self.ends[:, 0], self.ends[:, 1]
+        shared = np.minimum(end, end[at]) - np.maximum(start, start[at])
+        return np.asarray(2 * np.maximum(shared, 0) / np.maximum(1, end - start + end[at] - start[at]))
+
     def null_logit(self) -> float:
         """The logit of no answer against all spans together, high = no answer; there must be a span."""
         return -float(np.logaddexp.reduce(self.logits))

@@ -26,7 +26,6 @@ ROWS = 3  # of the head: a span's first token, its last one, no answer
 SHORTEST_LIMIT, LONGEST_LIMIT = 16, 100  # tokens of an answer, at most, are between these, whatever the examples have
 TRAINED_WINDOWS = 3  # of one example: long texts would take all of the time
 SURELY_NOT = -1e4  # logit in the loss
-LEAST_SHARE = 0.05  # of examples without an answer, and of those with one, that training starts from
 
 
 @dataclass(frozen=True)
@@ -73,14 +72,20 @@ def longest_answer(places: Sequence[Sequence[tuple[int, int, int]]]) -> int:
     return min(max(longest, SHORTEST_LIMIT), LONGEST_LIMIT)
 
 
-def start_head(lessons: Sequence[Lesson], longest: int, sharpness: float, none: float, dim: int) -> LinearHead:
-    """The head that says of every text that it has no answer with the probability ``none``, and prefers no span."""
+def start_head(
+    lessons: Sequence[Lesson], longest: int, sharpness: float, none: Sequence[float], dim: int
+) -> LinearHead:
+    """The head that says of every text that it has no answer, with the same probability, and prefers no span.
+
+    ``none``: the shares without an answer of the examples, to which one is added that is half of either kind
+    (Krichevsky and Trofimov 1981): what was never seen is not impossible.
+    """
     spans = [
         longest * sum(float(np.exp(pull[w.inside]).sum()) for w, pull in zip(one.windows, one.pulls, strict=True))
         for one in lessons
         if one.windows
     ]
-    share = min(max(none, LEAST_SHARE), 1 - LEAST_SHARE)
+    share = (sum(none) + 0.5) / (len(none) + 1)
     odds = float(np.log(share / (1 - share)))
     bias = np.array([0, 0, np.log(max(1.0, float(np.mean(spans or [0])))) + odds], np.float32)
     extra = {

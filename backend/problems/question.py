@@ -114,10 +114,12 @@ class Question(Common):
             return Output(reason="no answer was marked yet")
         empty = _may_be_empty(control)
         probs = read.spans.probs(head.temperature, *map(float, head.extra["null"]), empty=empty)
-        best = int(np.argmax(probs))
-        if best == 0 and not empty:
+        if len(probs) == 1 and not empty:
             return Output(reason="the text has no words")
-        likeliest = [_trimmed(read.text, *map(int, read.spans.ends[np.argmax(probs[1:])]))] if len(probs) > 1 else []
+        span = int(np.argmax(probs[1:])) if len(probs) > 1 else None
+        likeliest = [] if span is None else [_trimmed(read.text, *map(int, read.spans.ends[span]))]
+        # a span is worth what it shares with the answer, so that no answer has to be likelier than all like it
+        best = 0 if span is None or probs[0] > probs[1:] @ read.spans.likeness(span) else span + 1
         confidence = min(1.0, float(probs[best]))
         answer = {"spans": likeliest if best else [], "none": float(best == 0)}
         extra = {"no_answer": float(probs[0]), "span": likeliest[0][2] if likeliest else ""}
@@ -159,7 +161,7 @@ class Question(Common):
         ]
         given = [e.targets[name]["none"] for e in examples if name in e.targets and e.weight == 1]
         return HeadTask(
-            start=start_head(lessons, longest, sharpness, float(np.mean(given)), encoder.dim),
+            start=start_head(lessons, longest, sharpness, given, encoder.dim),
             sequences=[[window.ids for window in lesson.windows] for lesson in lessons],
             loss=answer_loss(lessons, longest, empty=_may_be_empty(control)),
             groups=np.full(len(examples), -1, np.int64),

@@ -59,6 +59,15 @@ def test_whether_there_is_an_answer_is_believed_once_held_out_answers_show_it() 
     assert abs(middle) < 0.1
 
 
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), min_size=1, max_size=6), st.data())
+def test_the_likeness_of_spans_is_the_f1_of_their_characters(found: list[tuple[int, int]], data: st.DataObject) -> None:
+    spans = Spans(np.array([(start, start + length) for start, length in found]), np.zeros(len(found)))
+    at = data.draw(st.integers(0, len(found) - 1))
+    characters = [set(range(start, start + length)) for start, length in found]
+    shared = [len(one & characters[at]) / (len(one) + len(characters[at])) for one in characters]
+    assert spans.likeness(at) == pytest.approx(2 * np.array(shared))
+
+
 def test_without_words_only_no_answer_is_left() -> None:
     nothing = spans_of([(np.ones((2, 3), np.float32), offsets(OUT, OUT))], 5)
     assert nothing.probs(1.0, empty=True).tolist() == [1]

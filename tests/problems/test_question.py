@@ -82,6 +82,22 @@ def test_the_answer_is_the_likeliest_span_and_its_probability_the_confidence() -
     assert PROBLEM.doubts(CONTROL, HEAD, columns) == [{"no_answer": pytest.approx(unsure.confidence, abs=1e-4)}]
 
 
+@pytest.mark.parametrize(("none", "said"), [(0.3, True), (0.45, True), (0.47, False), (0.6, False)])
+def test_no_answer_is_said_where_it_is_likelier_than_what_the_span_shares_with_the_answer(
+    none: float, said: bool
+) -> None:
+    """That "one" or "one two  three" was meant speaks for "one two" too."""
+    reading = read([9, 0, 0, 0], [8, 9, 8, 0], 0)
+    chances = dict(zip(map(tuple, reading.spans.ends.tolist()), reading.spans.probs(empty=False)[1:], strict=True))  # type: ignore[union-attr]
+    assert [chances[0, 7], chances[0, 3], chances[0, 14]] == pytest.approx([0.576, 0.212, 0.212], abs=1e-3)
+    shared = 0.576 + 0.212 * 2 * 3 / (7 + 3) + 0.212 * 2 * 7 / (7 + 14)
+    assert said == ((1 - none) * shared > none)
+    null = np.array([0, np.log(none / (1 - none))], np.float32)
+    (output,) = PROBLEM.outputs(CONTROL, LinearHead(HEAD.weight, HEAD.bias, extra={**EXTRA, "null": null}), [reading])
+    assert output.answer == (target("one two") if said else {"spans": [], "none": 1.0})
+    assert output.confidence == pytest.approx(0.576 * (1 - none) if said else none, abs=1e-3)
+
+
 def test_where_there_must_be_an_answer_there_is_one() -> None:
     (output,) = PROBLEM.outputs(REQUIRED, HEAD, [read([0, 2, 0, 0], [0, 2, 0, 0], 9)])
     assert output.answer == target("two")
@@ -223,12 +239,12 @@ def test_the_loss_is_minus_the_log_of_the_probability_that_answers_are_drawn_fro
 
 @pytest.mark.parametrize("none", [0.3, 0.8])
 def test_training_starts_from_the_share_without_an_answer_and_no_preference(none: float) -> None:
-    head = start_head([lesson(target("two"), windows(1, 2)), lesson(target("two"), [])], 1, 2.5, none, 4)
+    head = start_head([lesson(target("two"), windows(1, 2)), lesson(target("two"), [])], 1, 2.5, [none, none], 4)
     logits = head.logits(np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32))
     probs = spans_of([(pulled(logits, w), w.offsets) for w in windows(1, 2)], 1).probs(1.0, empty=True)
-    assert probs[0] == pytest.approx(none, abs=1e-5)
+    assert probs[0] == pytest.approx((2 * none + 0.5) / 3, abs=1e-5), "as if half an answer were known of each kind"
     assert head.extra["sharpness"].tolist() == [2.5]
-    assert start_head([], 16, 1.0, 1.0, 4).bias[2] < 5
+    assert start_head([], 16, 1.0, [1.0] * 9, 4).bias[2] == pytest.approx(np.log(19))
 
 
 def test_span_logits_of_torch_and_numpy_agree_for_windows_of_different_lengths() -> None:
