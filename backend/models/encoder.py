@@ -259,10 +259,17 @@ def cores() -> int:
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device of the setting, ``auto``: a GPU if there is one. Raises ModelError for a GPU that is not there."""
+    """The device of the setting, ``auto``: a GPU if there is one. Raises ModelError for a GPU that is not there.
+
+    On a GPU attention is not computed by cuDNN, which fails now and then for texts of many lengths, more so when memory
+    is short (https://github.com/pytorch/pytorch/issues/190321); torch has other ways that are as fast.
+    """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ModelError("DEVICE is cuda, and there is no CUDA device.", "Set DEVICE=auto.")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    return torch.device("cuda")
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:

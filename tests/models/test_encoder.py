@@ -14,7 +14,7 @@ from torch import nn
 from transformers import T5Config
 
 from backend.errors import ModelError
-from backend.models.encoder import Encoder
+from backend.models.encoder import Encoder, pick_device
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
 from backend.models.training import attach, linear_layers
@@ -193,6 +193,19 @@ def test_a_hub_that_cannot_be_reached_is_an_error_with_a_hint(monkeypatch: pytes
 def test_a_gpu_that_is_not_there_is_said(tiny: Path) -> None:
     with pytest.raises(ModelError, match="no CUDA device"):
         Encoder.load(ModelSpec(str(tiny), device="cuda"))
+
+
+def test_on_a_gpu_cudnn_does_not_compute_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        assert pick_device("cpu").type == "cpu"
+        assert torch.backends.cuda.cudnn_sdp_enabled()
+        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+        assert pick_device("auto").type == pick_device("cuda").type == "cuda"
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 LONG = "where is the river in the city ? " * 9
