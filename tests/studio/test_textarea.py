@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.errors import UnsupportedConfig
@@ -80,6 +80,7 @@ def test_of_a_dialogue_it_is_told_who_speaks() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- the answers
+@settings(max_examples=1000)
 @given(st.lists(TEXTS, min_size=1, unique=True))
 def test_what_was_suggested_and_accepted_is_what_was_suggested(texts: list[str]) -> None:
     schema = parse_schema(PLAIN)
