@@ -5,13 +5,12 @@ import copy
 import hashlib
 import inspect
 import json
-import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +22,11 @@ from transformers.utils import logging as hf_logging
 
 from backend.errors import ModelError
 from backend.models.batching import batches
+from backend.models.device import autocast, cores, in_halves, pick_device
 from backend.models.spec import ModelSpec, resolve
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
-T = TypeVar("T")
-R = TypeVar("R")
 
 SAMPLES = 256  # values of each tensor that identify the weights
 
@@ -193,20 +191,6 @@ class Encoder:
         )
 
 
-def in_halves(rows: Sequence[T], compute: Callable[[Sequence[T]], list[R]], alone: Callable[[T], Exception]) -> list[R]:
-    """What is computed of rows; where memory runs out, of their halves. Raises ``alone`` where one is too much."""
-    try:
-        return compute(rows)
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-    if len(rows) == 1:
-        raise alone(rows[0])
-    free_memory()
-    half = len(rows) // 2
-    return in_halves(rows[:half], compute, alone) + in_halves(rows[half:], compute, alone)
-
-
 def merged(model: nn.Module, directory: Path, name: str) -> nn.Module:
     """A copy of a model with the adapter in ``directory`` merged in; what that does not change is shared.
 
@@ -251,41 +235,6 @@ def share(model: nn.Module) -> nn.Module:
     """A copy with modules of its own and the same tensors."""
     tensors = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(t): t for t in tensors})
-
-
-def cores() -> int:
-    """How many cores this process may use; where the system does not say, how many there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def pick_device(wanted: str) -> torch.device:
-    """The device of the setting, ``auto``: a GPU if there is one. Raises ModelError for a GPU that is not there.
-
-    On a GPU attention is not computed by cuDNN, which fails now and then for texts of many lengths, more so when memory
-    is short (https://github.com/pytorch/pytorch/issues/190321); torch has other ways that are as fast.
-    """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ModelError("DEVICE is cuda, and there is no CUDA device.", "Set DEVICE=auto.")
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    torch.backends.cuda.enable_cudnn_sdp(False)
-    return torch.device("cuda")
-
-
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 on a GPU, nothing on a CPU."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else contextlib.nullcontext()
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of torch says that memory ran out, on the GPU or in its CPU allocator."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
-
-
-def free_memory() -> None:
-    """Give unused GPU memory back."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager

@@ -18,17 +18,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from backend.errors import ModelError
 from backend.models.batching import batches
-from backend.models.encoder import (
-    adapter_digest,
-    autocast,
-    cores,
-    fingerprint,
-    in_halves,
-    merged,
-    pick_device,
-    quiet_loading,
-    read_pretrained,
-)  # fmt: skip
+from backend.models.device import autocast, cores, in_halves, pick_device
+from backend.models.encoder import adapter_digest, fingerprint, merged, quiet_loading, read_pretrained
 from backend.models.spec import TextSpec, resolve
 
 IGNORED = -100  # what the models of transformers take for "no label"

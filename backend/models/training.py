@@ -20,16 +20,8 @@ from torch import Tensor, nn
 
 from backend.active.head import LinearHead
 from backend.errors import ModelError
-from backend.models.encoder import (
-    Encoder,
-    autocast,
-    free_memory,
-    last_hidden,
-    mean_pooled,
-    out_of_memory,
-    share,
-    without_alias_warning,
-)  # fmt: skip
+from backend.models.device import autocast, free_memory, out_of_memory
+from backend.models.encoder import Encoder, last_hidden, mean_pooled, share, without_alias_warning
 from backend.models.recipe import Recipe
 from backend.models.schedule import Schedule
 from backend.telemetry import logger

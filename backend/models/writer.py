@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from backend.active.head import LinearHead
-from backend.models.encoder import autocast
+from backend.models.device import autocast
 from backend.models.generator import Generator, Pair
 from backend.models.recipe import Recipe
 from backend.models.training import Descent, Progress, Trained, attach, blend

@@ -106,7 +106,10 @@ class Question(Common):
 
     def outputs(self, control: Control, head: LinearHead, reading: Sequence[Read]) -> list[Output]:
         """The likeliest span or no answer, with its probability among all of them; in ``extra`` the text of that span,
-        said or not, and the probability of no answer."""
+        said or not, and the probability of no answer.
+
+        No answer is said where it is likelier than what the span shares with the answer on average (its expected F1):
+        of many spans that are nearly the same none need be likelier than no answer."""
         return [self._output(control, head, read) for read in reading]
 
     def _output(self, control: Control, head: LinearHead, read: Read) -> Output:
@@ -116,17 +119,17 @@ class Question(Common):
         probs = read.spans.probs(head.temperature, *map(float, head.extra["null"]), empty=empty)
         if len(probs) == 1 and not empty:
             return Output(reason="the text has no words")
-        span = int(np.argmax(probs[1:])) if len(probs) > 1 else None
-        likeliest = [] if span is None else [_trimmed(read.text, *map(int, read.spans.ends[span]))]
-        # a span is worth what it shares with the answer, so that no answer has to be likelier than all like it
-        best = 0 if span is None or probs[0] > probs[1:] @ read.spans.likeness(span) else span + 1
+        best, likeliest = 0, []
+        if len(probs) > 1:  # the first span is the likeliest
+            likeliest = [_trimmed(read.text, *map(int, read.spans.ends[0]))]
+            best = 0 if probs[0] > probs[1:] @ read.spans.likeness(0) else 1
         confidence = min(1.0, float(probs[best]))
         answer = {"spans": likeliest if best else [], "none": float(best == 0)}
         extra = {"no_answer": float(probs[0]), "span": likeliest[0][2] if likeliest else ""}
         return Output(answer=answer, confidence=confidence, worth=1 - confidence, extra=extra)
 
     def profile(self, control: Control, head: LinearHead, columns: Floats) -> Floats:
-        """Two numbers (N, 2) whose margin is 1 minus the probability of the likeliest answer."""
+        """Two numbers (N, 2) whose margin is 1 minus the probability of what is said."""
         return two_classes(columns[:, 0])
 
     # --------------------------------------------------------------------------------------------------- the head

@@ -104,6 +104,6 @@ def _unit(plan: Plan, data: Data, unit: Unit, out: Path) -> None:
 
 def jobs_here() -> int:
     """How many runs go side by side: one for each core."""
-    from backend.models.encoder import cores
+    from backend.models.device import cores
 
     return cores()

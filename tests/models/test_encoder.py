@@ -14,7 +14,8 @@ from torch import nn
 from transformers import T5Config
 
 from backend.errors import ModelError
-from backend.models.encoder import Encoder, pick_device
+from backend.models.device import pick_device
+from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
 from backend.models.training import attach, linear_layers
