@@ -33,8 +33,8 @@ class Policy:
 class Field:
     """N tasks with rows. ``rows`` (N, W) of one version; ``open`` (N,): may be chosen; ``audit`` (N,): held out for
     measuring; ``audit_rank`` (N,) in [0, 1): the random order in which those are labelled; ``targets``: position ->
-    targets of the labelled ones; ``clusters`` (N,): numbers of :func:`selection.cluster`; ``texts`` (N,); either may be
-    None.
+    targets of the labelled ones; ``clusters`` (N,): numbers of :func:`selection.cluster`; ``texts`` (N,); ``contexts``
+    (N,): numbers of :func:`backend.problems.base.contexts`; each of these three may be None.
     """
 
     rows: Floats
@@ -44,10 +44,11 @@ class Field:
     targets: Mapping[int, Targets]
     clusters: NDArray[np.int64] | None = None
     texts: Sequence[str] | None = None
+    contexts: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.rows)
-        for name in ("open", "audit", "audit_rank", "clusters"):
+        for name in ("open", "audit", "audit_rank", "clusters", "contexts"):
             values = getattr(self, name)
             if values is not None and values.shape != (n,):
                 raise ValueError(f"{name} has shape {values.shape}, expected ({n},)")
@@ -110,8 +111,10 @@ def decide(judge: Judge, field: Field, n: int, policy: Policy) -> list[Choice]:
 def strategy_for(judge: Judge, wanted: str) -> str:
     """The strategy that is used where ``wanted`` is set: ``auto`` is what suits the controls, and takes the place of
     one that samples from a head where there is no such head."""
-    impossible = selection.needs_head(wanted) and judge.mc_head() is None
-    return judge.auto if wanted == "auto" or impossible else wanted
+    name, *modifiers = wanted.split("@")
+    if name == "auto":
+        return "@".join([judge.auto, *modifiers])
+    return judge.auto if selection.needs_head(wanted) and judge.mc_head() is None else wanted
 
 
 def _chosen(judge: Judge, field: Field, n: int, policy: Policy) -> list[Choice]:
@@ -126,6 +129,8 @@ def _chosen(judge: Judge, field: Field, n: int, policy: Policy) -> list[Choice]:
         head=judge.mc_head(),
         texts=None if field.texts is None else [field.texts[p] for p in at],
         classes=judge.classes(),
+        contexts=None if field.contexts is None else field.contexts[at],
+        labelled_contexts=None if field.contexts is None else field.contexts[trained],
     )
     strategy = strategy_for(judge, policy.strategy)
     order = selection.choose(strategy, pool, n, seed=policy.seed + len(trained))

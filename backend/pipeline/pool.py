@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from backend.active import selection
 from backend.active.audit import audit_rank, is_audit
 from backend.errors import UserError
+from backend.problems.base import contexts
 from backend.problems.schema import Floats, Item, Schema
 from backend.registry.records import Annotation, Project
 from backend.registry.store import Registry
@@ -29,7 +30,8 @@ log = logger("pool")
 class TaskTable:
     """Every task that can be read, in order of the ids. All arrays have shape (N,).
 
-    ``audit``: held out for measuring; ``audit_rank`` in [0, 1): the random order in which audit tasks are labelled.
+    ``audit``: held out for measuring; ``audit_rank`` in [0, 1): the random order in which audit tasks are labelled;
+    ``contexts``: equal numbers for tasks that share a context, None where none do.
     """
 
     ids: NDArray[np.int64]
@@ -37,6 +39,7 @@ class TaskTable:
     audit: NDArray[np.bool_]
     audit_rank: NDArray[np.float64]
     position: Mapping[int, int]
+    contexts: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -117,6 +120,7 @@ def build_table(registry: Registry, key: str, schema: Schema, share: float) -> T
         audit=np.array([is_audit(key, i, share) for i in ids], bool),
         audit_rank=np.array([audit_rank(key, i) for i in ids], np.float64),
         position={task_id: at for at, task_id in enumerate(ids)},
+        contexts=contexts(schema, items),
     )
 
 

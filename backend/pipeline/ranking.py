@@ -122,6 +122,7 @@ def _field(parts: Parts, view: View, at: NDArray[np.int64], judge: Judge) -> Fie
         targets={p: targets[i] for p, i in enumerate(ids.tolist()) if i in targets},
         clusters=_clusters(parts, view, at, judge.features(rows), ~touched & ~audit),
         texts=[item.text for item in items],
+        contexts=None if view.table.contexts is None else view.table.contexts[at],
     )
 
 

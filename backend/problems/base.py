@@ -6,6 +6,9 @@ A further kind is one module with such a class and one entry in ``PROBLEMS``.
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from backend.active.head import LinearHead
 from backend.active.metrics import Interval
 from backend.errors import UnsupportedConfig
@@ -76,6 +79,9 @@ class Problem(Protocol):
     # --------------------------------------------------------------------------------------------------- the model
     def texts(self, control: Control, item: Item) -> tuple[str, ...]:
         """What is read of an item that has the control's fields."""
+
+    def context(self, control: Control, item: Item) -> str | None:
+        """What the item may share with others that ask of it something else; None where it never does."""
 
     def width(self, control: Control, dim: int) -> int:
         """W, the columns that are kept of each task, for features of size ``dim``."""
@@ -207,3 +213,18 @@ def problem_for(control: Control) -> Problem:
 def readers(schema: Schema) -> frozenset[str]:
     """The models that read for the controls of a schema: ``encoder``, ``generator``."""
     return frozenset(problem_for(control).reads for control in schema.controls)
+
+
+def context_of(schema: Schema, item: Item) -> str | None:
+    """What an item may share with others that ask of it something else, by the first control that knows of such."""
+    found = (problem_for(control).context(control, item) for control in schema.controls if item.has(control))
+    return next((context for context in found if context is not None), None)
+
+
+def contexts(schema: Schema, items: Sequence[Item]) -> NDArray[np.int64] | None:
+    """Numbers (N,) from 0, equal for items that share a context, such as questions about one text; None where no two
+    do."""
+    numbers: dict[str | int, int] = {}
+    shared = [context_of(schema, item) for item in items]
+    found = [numbers.setdefault(at if one is None else one, len(numbers)) for at, one in enumerate(shared)]
+    return np.array(found, np.int64) if len(numbers) < len(items) else None

@@ -45,6 +45,10 @@ class Common:
     ) -> LinearHead:
         raise NotImplementedError("only the head of a fast problem is fitted to columns")
 
+    def context(self, control: Control, item: Item) -> str | None:
+        """None: each item is read for itself."""
+        return None
+
     def guided(self, control: Control, head: LinearHead, model: Any, item: Item, given: Any) -> Output | None:
         """None: an answer that is begun makes no difference."""
         return None

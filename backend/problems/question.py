@@ -73,6 +73,10 @@ class Question(Common):
         """The question, and the text that has the answer."""
         return item.fields[control.more_fields[-1]].text, item.fields[control.text_field].text
 
+    def context(self, control: Control, item: Item) -> str:
+        """The text that the question is about."""
+        return self.texts(control, item)[1]
+
     def windows(self, control: Control, encoder: "Encoder", item: Item) -> "list[Window]":
         """The text in pieces, the question before each."""
         question, text = self.texts(control, item)

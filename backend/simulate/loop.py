@@ -6,7 +6,7 @@ that was interrupted is read back and goes on with the next round.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ import numpy as np
 from backend.active.curve import Point, predicted_gain
 from backend.pipeline.decide import Field, Policy, decide, fresh_judge
 from backend.pipeline.retrain import qualities
-from backend.problems.base import problem_for, readers
-from backend.problems.schema import Floats
+from backend.problems.base import contexts, problem_for, readers
+from backend.problems.schema import Floats, Item
 from backend.problems.training import examples_in_update
 from backend.problems.validation import cross_validate
 from backend.problems.version import cold_version
@@ -42,6 +42,7 @@ class Run:
         self._plan, self._data, self._learner, self._base = plan, data, learner, base
         self._strategy, self._seed, self._path = strategy_of(strategy), seed, path
         self._audit, self._audit_rank = data.audit(seed, plan.audit_share)
+        self._contexts = contexts(data.schema, data.items)
         self._labelled: list[int] = []
         self._audits: list[Point] = []
         self._learned = 0  # labels that the learner's version knows
@@ -88,7 +89,7 @@ class Run:
         rows = self._base if self._strategy == RANDOM else self._learner.rows
         clusters = None if self._strategy == RANDOM else self._learner.clusters(~self._audit, self._seed)
         texts = [item.text for item in self._data.items]
-        return Field(rows, open_, self._audit, self._audit_rank, targets, clusters, texts)
+        return Field(rows, open_, self._audit, self._audit_rank, targets, clusters, texts, self._contexts)
 
     def _learn(self) -> None:
         held_out = [p for p in self._labelled if self._audit[p]]
@@ -102,12 +103,17 @@ class Run:
         self._note_audit(audit)
         return {
             **measure.quality(schema, learner.outputs([e.item for e in data.test]), data.test),
-            "characters": sum(len(data.pool[p].item.text) for p in self._labelled),
+            "characters": sum(measure.characters(schema, batch) for batch in self._batches()),
             "audit": audit,
             "rest": self._rest(),
             "predicted_gain": self._predicted_gain() if len(self._labelled) in GAIN_AT else None,
             "coverage": measure.coverage(schema, self._base, data.pool, self._labelled),
         }
+
+    def _batches(self) -> Iterator[list[Item]]:
+        """What was labelled, in pieces of the size of a batch."""
+        for start in range(0, len(self._labelled), self._plan.batch):
+            yield [self._data.pool[p].item for p in self._labelled[start : start + self._plan.batch]]
 
     def _rest(self) -> float | None:
         """Quality on a sample of the tasks that have no label yet; None where there is none.

@@ -7,8 +7,8 @@ import numpy as np
 
 from backend.active.metrics import accuracy_interval
 from backend.pipeline.retrain import qualities
-from backend.problems.base import problem_for
-from backend.problems.schema import Example, Floats, Output, Schema
+from backend.problems.base import context_of, problem_for
+from backend.problems.schema import Example, Floats, Item, Output, Schema
 
 SAMPLE = 2000  # tasks of the pool whose nearest label is looked for
 Outputs = Mapping[str, Sequence[Output]]
@@ -40,6 +40,13 @@ def audit(schema: Schema, outputs: Outputs, examples: Sequence[Example]) -> dict
     right = float(qualities(schema, examples, outputs, {}).sum())
     interval = accuracy_interval(right, len(examples))
     return {"n": len(examples), "value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def characters(schema: Schema, batch: Sequence[Item]) -> int:
+    """Characters to be read in a batch of tasks; a context that some of them share is read once."""
+    shared = [context for context in (context_of(schema, item) for item in batch) if context is not None]
+    repeated = sum(map(len, shared)) - sum(map(len, set(shared)))
+    return sum(len(item.text) for item in batch) - repeated
 
 
 def coverage(schema: Schema, features: Floats, pool: Sequence[Example], labelled: Sequence[int]) -> dict[str, Any]:

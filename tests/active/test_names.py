@@ -20,7 +20,7 @@ WRONG = {
     "margin:nan": "positive",
     "margin+badge": "'badge' is no score",
     "badge:2": "'badge' is no score",
-    "margin@sorted": "known, once each: @balanced, @stochastic",
+    "margin@sorted": "known, once each: @balanced, @stochastic, @whole-contexts",
     "margin@balanced@balanced": "once each",
     "badge@stochastic": "needs a score",
 }

@@ -124,6 +124,8 @@ def test_typical_texts_are_picked_because_the_least_certain_ones_are_outliers() 
     judge = Judge(Schema((FREE,)), {"amount": PROBLEM.fit_head(FREE, *sample(9), seed=0)}, 12)
     assert strategy_for(judge, "auto") == "typiclust"
     assert strategy_for(judge, "margin") == "margin"
+    assert strategy_for(judge, "auto@whole-contexts") == "typiclust@whole-contexts"
+    assert strategy_for(judge, "bald@balanced") == "typiclust"
 
 
 def test_before_any_label_nothing_is_said_and_all_tasks_are_worth_the_same() -> None:

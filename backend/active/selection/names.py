@@ -9,6 +9,7 @@ from backend.active.selection.auto import auto
 from backend.active.selection.badge import badge
 from backend.active.selection.balanced import balanced, balanced_score
 from backend.active.selection.clusters import cluster_margin, typiclust
+from backend.active.selection.contexts import Deal, one_after_another, one_of_each
 from backend.active.selection.coverage import COVERAGE
 from backend.active.selection.directions import repeats_last
 from backend.active.selection.diverse import diverse_cosine, diverse_jaccard, random_diverse
@@ -36,7 +37,8 @@ STRATEGIES: dict[str, Strategy] = {
     "idds": repeats_last(idds),
     "dual": repeats_last(dual),
 }
-MODIFIERS = ("balanced", "stochastic")
+WHOLE = "whole-contexts"
+MODIFIERS = ("balanced", "stochastic", WHOLE)
 CHEAP = {"random", "margin", "entropy", "least-confidence", "loss", "gradient-length", "density"}
 SAMPLED = {"mc-entropy", "bald"}  # scores of dropout samples of a head
 # rules that do not look at what the model thinks
@@ -48,34 +50,38 @@ class Plan:
     """A name that was read.
 
     ``strategy`` chooses; ``cheap``: it may see all of a large pool; ``blind``: it asks for what is typical or far, not
-    for what is uncertain.
+    for what is uncertain; ``deal``: how items that share a context take turns, None where they do not.
     """
 
     name: str
     strategy: Strategy
     cheap: bool
     blind: bool
+    deal: Deal | None = one_of_each
 
 
 def parse(name: str) -> Plan:
     """What a name stands for: ``badge``, ``margin:0.7+density:0.3``, ``entropy@balanced@stochastic``, …
 
     A name, or scores with positive weights, or ``skactiveml:ClassName``; then ``@balanced`` (quotas for predicted
-    classes) and ``@stochastic`` (scores only: a draw in place of the order). Raises ValueError that lists all names.
+    classes), ``@stochastic`` (scores only: a draw in place of the order) and ``@whole-contexts`` (all items of a
+    context before the next's, in place of one of each; plain ``random`` knows no contexts). Raises ValueError that
+    lists all names.
     """
     base, *modifiers = name.split("@")
     if len(set(modifiers)) != len(modifiers) or not set(modifiers) <= set(MODIFIERS):
         raise ValueError(f"unknown modifiers in strategy {name!r}; known, once each: @{', @'.join(MODIFIERS)}")
-    score = _score(base, name)
+    quotas = "balanced" in modifiers
+    deal: Deal | None = one_after_another if WHOLE in modifiers else None if name == "random" else one_of_each
     cheap = {part.partition(":")[0] for part in base.split("+")} <= CHEAP
+    score = _score(base, name)
     if score is None:
         if "stochastic" in modifiers:
             raise ValueError(f"strategy {name!r}: @stochastic needs a score: {', '.join(SCORES)} or a sum of them")
         strategy = _rule(base, name)
-        cheap = cheap and not modifiers
-        return Plan(name, balanced(strategy) if modifiers else strategy, cheap, base in BLIND)
+        return Plan(name, balanced(strategy) if quotas else strategy, cheap and not quotas, base in BLIND, deal)
     score = stochastic(score) if "stochastic" in modifiers else score
-    return Plan(name, balanced_score(score) if "balanced" in modifiers else highest(score), cheap, False)
+    return Plan(name, balanced_score(score) if quotas else highest(score), cheap, False, deal)
 
 
 def needs_head(name: str) -> bool:

@@ -23,7 +23,8 @@ class Pool:
     and ``labelled_classes`` (L,) of the labelled ones; ``clusters`` (N,) numbers of :func:`cluster` where the caller
     has them, else they are computed when a strategy needs them. ``head`` is what MC-dropout strategies sample from,
     ``texts`` (N,) what ``diverse-jaccard`` compares. ``classes``: how many different things there
-    are to be seen, K where it is None.
+    are to be seen, K where it is None. ``contexts`` (N,) and ``labelled_contexts`` (L,), both or neither: numbers of at
+    least 0, equal for items that share a context.
     """
 
     features: Floats
@@ -34,6 +35,8 @@ class Pool:
     head: LinearHead | None = None
     texts: Sequence[str] | None = None
     classes: int | None = None
+    contexts: NDArray[np.int64] | None = None
+    labelled_contexts: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.features)
@@ -45,6 +48,11 @@ class Pool:
             raise ValueError(f"{len(self.labelled_features)} features of {len(self.labelled_classes)} labelled items")
         if self.texts is not None and len(self.texts) != n:
             raise ValueError(f"{len(self.texts)} texts must be {n}, one for each of features")
+        if self.contexts is not None and self.contexts.shape != (n,):
+            raise ValueError(f"contexts {self.contexts.shape} must be ({n},)")
+        told = None if self.labelled_contexts is None else len(self.labelled_contexts)
+        if told != (None if self.contexts is None else len(self.labelled_features)):
+            raise ValueError(f"{told} contexts of {len(self.labelled_features)} labelled items")
 
     def __len__(self) -> int:
         return len(self.features)
@@ -57,12 +65,17 @@ class Pool:
             probs=np.asarray(self.probs[at], np.float32),
             clusters=None if self.clusters is None else self.clusters[at],
             texts=None if self.texts is None else [self.texts[i] for i in at],
+            contexts=None if self.contexts is None else self.contexts[at],
         )
 
     def labelled_too(self, at: Positions) -> "Pool":
         """The same pool where the items at these positions count as labelled with their predicted class."""
+        contexts = None
+        if self.contexts is not None and self.labelled_contexts is not None:
+            contexts = np.concatenate([self.labelled_contexts, self.contexts[at]])
         return replace(
             self,
+            labelled_contexts=contexts,
             labelled_features=np.concatenate([self.labelled_features, np.asarray(self.features[at], np.float32)]),
             labelled_classes=np.concatenate([self.labelled_classes, self.probs[at].argmax(axis=1)]),
         )
