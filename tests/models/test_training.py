@@ -221,7 +221,7 @@ def test_contrast_moves_examples_of_a_class_together(encoder: Encoder, tmp_path:
         spread(replace(RECIPE, contrast=1.0), tmp_path / "a"),
         spread(replace(RECIPE, contrast=0.0), tmp_path / "b"),
     )
-    assert with_it > without + 0.02
+    assert 1 - with_it < 0.8 * (1 - without)  # 0.3 to 0.6 times with six seeds
 
 
 @pytest.mark.parametrize(

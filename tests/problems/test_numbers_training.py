@@ -41,7 +41,7 @@ def test_what_is_learned_is_there_after_loading(
     version = load_version(tmp_path / "v", encoder)
     outputs = version.predict([e.item for e in train])[name]
     scores = problem_for(control).scores(control, outputs, [e.targets[name] for e in train])
-    assert scores["closeness"] > 0.9
+    assert scores["closeness"] > 0.85  # 0.7 for who always says the middle
     assert all(0 <= o.confidence <= 1 for o in outputs)
     worth = version.judge.worth(version.embed([e.item for e in train]))
     assert ((worth >= 0) & (worth <= 1)).all()
