@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.active import uncertainty
-from backend.active.selection import STRATEGIES, Pool, choose, choosing
+from backend.active.selection import STRATEGIES, Pool, choose, choosing, contexts
 from tests.active.test_rules import make
 
 ALL = 10_000
@@ -45,12 +45,35 @@ def test_no_context_has_its_next_turn_before_all_had_theirs(name: str, n: int, t
 @given(n=st.integers(1, 40), texts=st.integers(1, 12), labelled=st.integers(0, 9), seed=st.integers(0, 99))
 def test_a_context_is_finished_before_the_next_is_begun(name: str, n: int, texts: int, labelled: int, seed: int):
     pool = shared(n, texts, labelled=labelled, seed=seed)
-    picks = choose(f"{name}@whole-contexts", pool, ALL, seed=1).tolist()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contexts, "STRETCH", ALL)
+        picks = choose(f"{name}@whole-contexts", pool, ALL, seed=1).tolist()
     assert sorted(picks) == list(range(n))
     runs = [context for context, _ in groupby(pool.contexts[picks].tolist())]
     assert len(runs) == len(set(runs))
     begun = [counts(pool)[context] for context in runs]
     assert begun == sorted(begun, reverse=True)
+
+
+@pytest.mark.parametrize("stretch", [1, 2, 3])
+@settings(max_examples=10, deadline=None)
+@given(n=st.integers(1, 40), texts=st.integers(1, 12), labelled=st.integers(0, 9), seed=st.integers(0, 99))
+def test_a_context_with_many_items_waits_for_the_others(stretch: int, n: int, texts: int, labelled: int, seed: int):
+    pool = shared(n, texts, labelled=labelled, seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contexts, "STRETCH", stretch)
+        picks = choose("random@whole-contexts", pool, ALL, seed=1).tolist()
+    assert sorted(picks) == list(range(n))
+    had, pieces = counts(pool), []
+    unfinished = {context for context, labels in had.items() if labels % stretch}
+    for context in pool.contexts[picks].tolist():
+        pieces.append((context, had[context] // stretch))
+        had[context] += 1
+    runs = [piece for piece, _ in groupby(pieces)]
+    assert len(runs) == len(set(runs))
+    fresh = [number for context, number in runs if context not in unfinished or number > counts(pool)[context] // stretch]
+    assert fresh == sorted(fresh)
+    assert [context in unfinished for context, _ in runs[: len(runs) - len(fresh)]] == [True] * (len(runs) - len(fresh))
 
 
 @pytest.mark.parametrize("name", ["margin", "random-diverse", "badge@balanced", "herding@whole-contexts", "random"])

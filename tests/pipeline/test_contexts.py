@@ -35,14 +35,14 @@ def asked(parts, n):
     return [(task - 1) % TEXTS for task in picks]
 
 
-def test_each_text_has_its_turn_before_any_is_asked_about_again(parts):
+def test_a_text_is_finished_before_the_next_is_begun(parts):
+    runs = [text for text, _ in groupby(asked(parts, TEXTS * EACH))]
+    assert sorted(runs) == list(range(TEXTS))
+
+
+def test_the_label_config_may_keep_the_questions_about_a_text_apart(parts, studio):
+    studio.config = CONFIG.replace("<View>", '<View strategy="random-diverse">', 1)
+    assert studio.config != CONFIG
     texts = asked(parts, 2 * TEXTS)
     assert len(set(texts[:TEXTS])) == TEXTS
     assert max(map(texts.count, texts)) <= 2
-
-
-def test_the_label_config_may_have_a_text_finished_first(parts, studio):
-    studio.config = CONFIG.replace("<View>", '<View strategy="auto@whole-contexts">', 1)
-    assert studio.config != CONFIG
-    runs = [text for text, _ in groupby(asked(parts, TEXTS * EACH))]
-    assert sorted(runs) == list(range(TEXTS))

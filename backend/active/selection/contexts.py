@@ -1,8 +1,8 @@
 """Items that share a context: several questions about one text.
 
-To read a text costs an annotator more than a second question about it, and two questions about one text teach less than
-questions about two. So either each text has its turn before any is asked about again, or a text is finished before the
-next is begun.
+Either each text has its turn before any is asked about again, or the questions of a text follow each other: half of the
+reading, and where texts are short the second question teaches what the first cannot, that it is the question that says
+which of the text's answers is meant.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from backend.active import uncertainty
 from backend.active.selection.directions import fingerprints
 from backend.active.selection.pool import Numbers, Pool, Positions, in_blocks
 
+STRETCH = 12  # items of a context one after another, as many as there were where it was seen to help
 Chooser = Callable[[Pool, int], Positions]  # a strategy that has its source of randomness
 
 
@@ -43,20 +44,27 @@ def one_of_each(choose: Chooser, pool: Pool, n: int, *, blind: bool) -> Position
 
 
 def one_after_another(choose: Chooser, pool: Pool, n: int, *, blind: bool) -> Positions:
-    """``n`` positions, all items of a context before the next: those begun come first, that with most labels before.
+    """``n`` positions, the items of a context before the next: twelve of them, what is left has its turn after all
+    others. Contexts that are begun come first, that with most labels before.
 
     A new context stands where its most uncertain item does, any one where the rule is ``blind``. Raises ValueError for
     a pool without contexts.
     """
     contexts, labelled = _contexts(pool)
-    begun, turns = _counts(contexts, labelled), _turns(pool, blind)
-    firsts = np.flatnonzero(turns == begun)
+    had, turns = _counts(contexts, labelled), _turns(pool, blind)
+    stretch = turns // STRETCH
+    begun = np.where(stretch == had // STRETCH, had % STRETCH, 0)
+    firsts = np.flatnonzero((turns == had) | (turns % STRETCH == 0))
     old, new = firsts[begun[firsts] > 0], firsts[begun[firsts] == 0]
-    old = old[np.argsort(-begun[old], kind="stable")]
-    order = np.concatenate([old, new[choose(pool.take(new), min(n, len(new)))]])
-    place = np.full(contexts.max(initial=-1) + 1, len(order))
-    place[contexts[order]] = np.arange(len(order))
-    return np.asarray(np.lexsort((turns, place[contexts]))[:n])
+    order = [old[np.argsort(-begun[old], kind="stable")]]
+    for number in np.unique(stretch[new]):
+        members = new[stretch[new] == number]
+        order.append(members[choose(pool.take(members), min(n, len(members)))])
+    flat = np.concatenate(order)  # at least n, or all
+    _, piece = np.unique(np.stack([contexts, stretch]), axis=1, return_inverse=True)
+    place = np.full(piece.max(initial=-1) + 1, len(flat))
+    place[piece[flat]] = np.arange(len(flat))
+    return np.asarray(np.lexsort((turns, place[piece]))[:n])
 
 
 def _contexts(pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
