@@ -1,8 +1,7 @@
 """Items that share a context: several questions about one text.
 
-Either each text has its turn before any is asked about again, or the questions of a text follow each other: half of the
-reading, and where texts are short the second question teaches what the first cannot, that it is the question that says
-which of the text's answers is meant.
+Either each text has its turn before any is asked about again, or the questions of a text follow each other: that is a
+fraction of the reading, and taught a model of answers more (README, "What each kind of control learns").
 """
 
 from collections.abc import Callable
