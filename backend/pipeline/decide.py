@@ -135,8 +135,12 @@ def _chosen(judge: Judge, field: Field, n: int, policy: Policy) -> list[Choice]:
     strategy = strategy_for(judge, policy.strategy)
     order = selection.choose(strategy, pool, n, seed=policy.seed + len(trained))
     around = selection.surroundings(strategy, pool, order)
+    beside = selection.companions(pool, order)
     reasons = _reasons(judge, field.rows[at[order]], len(at), labelled)
-    return [Choice(int(at[o]), {**reason, **near}) for o, reason, near in zip(order, reasons, around, strict=True)]
+    return [
+        Choice(int(at[o]), {**reason, **near, **shared})
+        for o, reason, near, shared in zip(order, reasons, around, beside, strict=True)
+    ]
 
 
 def _reasons(judge: Judge, rows: Floats, pool_size: int, labelled: Sequence[Targets]) -> list[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.active import uncertainty
-from backend.active.selection import STRATEGIES, Pool, choose, choosing, contexts
+from backend.active.selection import STRATEGIES, Pool, choose, choosing, companions, contexts
 from tests.active.test_rules import make
 
 ALL = 10_000
@@ -129,3 +129,12 @@ def test_contexts_come_for_both_or_neither() -> None:
         replace(make(40, labelled=5), contexts=np.zeros(40, np.int64))
     with pytest.raises(ValueError, match=r"contexts \(3,\) must be \(40,\)"):
         replace(shared(), contexts=np.zeros(3, np.int64))
+
+
+def test_companions_are_counted_in_the_pool_and_among_the_labels() -> None:
+    pool = replace(make(4, labelled=3), contexts=np.array([5, 0, 5, 5]), labelled_contexts=np.array([5, 9, 5]))
+    assert companions(pool, np.array([1, 3])) == [
+        {"context_size": 1, "context_labelled": 0},
+        {"context_size": 3, "context_labelled": 2},
+    ]
+    assert companions(make(4), np.array([1, 3])) == [{}, {}]

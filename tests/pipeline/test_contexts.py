@@ -31,8 +31,9 @@ def asked(parts, n):
     version = retrain.cold_start(parts, project)
     encode_pool(parts, KEY, version.name, lambda *_: None)
     ranking = rank(parts, view(parts, project, parts.host.cold(project.asks())), n, refit=False)
-    picks = [pick.task_id for pick in ranking.picks if pick.reason["measure"] != "audit"]
-    return [(task - 1) % TEXTS for task in picks]
+    picks = [pick for pick in ranking.picks if pick.reason["measure"] != "audit"]
+    assert all(1 <= pick.reason["context_size"] <= EACH and pick.reason["context_labelled"] == 0 for pick in picks)
+    return [(pick.task_id - 1) % TEXTS for pick in picks]
 
 
 def test_a_text_is_finished_before_the_next_is_begun(parts):

@@ -7,6 +7,7 @@ so that the length of the queue does not change its head: batch rules are greedy
 
 from backend.active.selection.choosing import choose
 from backend.active.selection.clusters import CLUSTERED, cluster, cluster_count, surroundings
+from backend.active.selection.contexts import companions
 from backend.active.selection.names import STRATEGIES, fails, needs_head, parse
 from backend.active.selection.pool import Pool
 
@@ -17,6 +18,7 @@ __all__ = [
     "choose",
     "cluster",
     "cluster_count",
+    "companions",
     "fails",
     "needs_head",
     "parse",

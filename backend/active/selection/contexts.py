@@ -66,6 +66,18 @@ def one_after_another(choose: Chooser, pool: Pool, n: int, *, blind: bool) -> Po
     return np.asarray(np.lexsort((turns, place[piece]))[:n])
 
 
+def companions(pool: Pool, positions: Positions) -> list[dict[str, int]]:
+    """How many items of the pool share each position's context, itself counted, and how many labelled ones do:
+    ``{"context_size", "context_labelled"}``; empty for a pool without contexts."""
+    if pool.contexts is None:
+        return [{} for _ in positions]
+    contexts, labelled = _contexts(pool)
+    open_, given = _counts(contexts, contexts)[positions], _counts(contexts, labelled)[positions]
+    return [
+        {"context_size": size, "context_labelled": n} for size, n in zip(open_.tolist(), given.tolist(), strict=True)
+    ]
+
+
 def _contexts(pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if pool.contexts is None or pool.labelled_contexts is None:
         raise ValueError("the pool does not say which items share a context: give Pool(contexts=, labelled_contexts=)")
