@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.active import answers
-from backend.active.calibration import fit_temperature
+from backend.active.calibration import fit_confidence
 from backend.active.extractive import IMPOSSIBLE, LOOKED_AT, Spans, fit_null, spans_of
 from backend.active.head import LinearHead
 from backend.active.metrics import Interval, bootstrap_interval
@@ -126,7 +126,7 @@ class Question(Common):
             return Output(reason="the text has no words")
         best, likeliest = 0, []
         if len(probs) > 1:  # the first span is the likeliest
-            likeliest = [_trimmed(read.text, *map(int, read.spans.ends[0]))]
+            likeliest = [_likeliest(read.text, read.spans)]
             best = 0 if probs[0] > probs[1:] @ read.spans.likeness(0) else 1
         confidence = min(1.0, float(probs[best]))
         answer = {"spans": likeliest if best else [], "none": float(best == 0)}
@@ -179,24 +179,23 @@ class Question(Common):
     def calibrated(
         self, control: Control, head: LinearHead, encoder: "Encoder", examples: Sequence[Example]
     ) -> LinearHead:
-        """The head with what makes it honest on the held-out answers: the temperature of the spans where there is one,
-        and slope and offset of whether there is one."""
+        """The head with what makes it honest on the held-out answers: the temperature with which the likeliest span is
+        right as often as it seems, where there is an answer, and slope and offset of whether there is one."""
         reading = self.read(control, head, encoder, [e.item for e in examples])
         known = [
-            (read.spans, _right(read, example.targets[control.name]))
+            (read.text, read.spans, example.targets[control.name])
             for read, example in zip(reading, examples, strict=True)
             if read.spans is not None and len(read.spans.ends)
         ]
-        told, none = (np.array(v) for v in ([s.null_logit() for s, _ in known], [right[0] for _, right in known]))
-        logits, wanted = np.full((len(known), LOOKED_AT), IMPOSSIBLE), np.zeros((len(known), LOOKED_AT))
-        for row, (spans, right) in enumerate(known):
+        answered = [(text, spans, target) for text, spans, target in known if _settled(target)["spans"]]
+        logits = np.full((len(answered), LOOKED_AT), IMPOSSIBLE)
+        for row, (_, spans, _) in enumerate(answered):
             logits[row, : len(spans.logits)] = spans.logits
-            if right[1:].any():
-                wanted[row, : len(spans.logits)] = right[1:] / right[1:].sum()
-        taught = wanted.any(axis=1)
-        relative = fit_temperature(logits[taught] / TYPICAL, wanted[taught], prior_weight=TRAINED_PRIOR)
+        right = [_best_of(answers.exact, _likeliest(text, spans)[2], target) for text, spans, target in answered]
+        temperature = fit_confidence(logits, right, typical=TYPICAL, prior_weight=TRAINED_PRIOR)
+        told, none = (np.array(v) for v in ([s.null_logit() for _, s, _ in known], [t["none"] for _, _, t in known]))
         null = fit_null(told, none, float(head.extra["null"][1]))
-        return LinearHead(head.weight, head.bias, TYPICAL * relative, {**head.extra, "null": null})
+        return LinearHead(head.weight, head.bias, temperature, {**head.extra, "null": null})
 
     # ------------------------------------------------------------------------------------------------- judgements
     def answer(self, output: Output) -> Target | None:
@@ -300,17 +299,13 @@ def _both_or_neither(said: str, wanted: str) -> bool:
     return bool(said) == bool(wanted)
 
 
+def _likeliest(text: str, spans: Spans) -> list[Any]:
+    """Where the likeliest span is, and its text."""
+    return _trimmed(text, *map(int, spans.ends[0]))
+
+
 def _trimmed(text: str, start: int, end: int) -> list[Any]:
     """The span without white space at its ends, which some tokenizers count to the words."""
     marked = text[start:end]
     start += len(marked) - len(marked.lstrip())
     return [start, max(start, start + len(marked.strip())), marked.strip()]
-
-
-def _right(read: Read, target: Target) -> NDArray[np.float64]:
-    """What no answer and each span (M + 1,) have of being right."""
-    spans = read.spans.ends.tolist() if read.spans is not None else []
-    places = [_trimmed(read.text, *span[:2])[:2] for span in target["spans"]]
-    found = [float(_trimmed(read.text, *ends)[:2] in places) for ends in spans]
-    share = np.array(found) / max(1.0, sum(found)) * (1 - target["none"])
-    return np.concatenate([[target["none"]], share])

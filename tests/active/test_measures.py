@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.active.calibration import expected_calibration_error, fit_temperature, softmax
+from backend.active.calibration import expected_calibration_error, fit_confidence, fit_temperature, softmax
 from backend.active.metrics import accuracy_interval, macro_f1, macro_f1_interval, worse_beyond_noise
 
 
@@ -30,6 +30,26 @@ def test_few_examples_move_the_temperature_little() -> None:
     wrong = np.eye(4)[[0, 1, 2]] * 20  # sure of the wrong label, three times
     assert 1 < fit_temperature(wrong / 10, np.eye(4)[[1, 2, 3]]) < 2
     assert 0.7 < fit_temperature(wrong / 10, np.eye(4)[[0, 1, 2]]) < 1
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_likeliest_is_right_as_often_as_it_seems(temperature: float) -> None:
+    logits, targets = sample(2000, temperature)
+    right = targets[np.arange(2000), logits.argmax(1)]
+    found = fit_confidence(logits, right, typical=1.5)
+    assert found == pytest.approx(temperature, rel=0.15)
+    wide = np.concatenate([logits, np.full((2000, 3), -1e9)], axis=1)  # what is impossible changes nothing
+    assert fit_confidence(wide, right, typical=1.5) == pytest.approx(found)
+
+
+def test_few_answers_move_the_confidence_little() -> None:
+    assert fit_confidence(np.zeros((0, 4)), [], typical=2.0) == 2
+    sure = np.eye(4)[[0, 1, 2]] * 4
+    assert 2 < fit_confidence(sure, [0, 0, 0], typical=2.0) < 4
+    assert 1.4 < fit_confidence(sure, [1, 1, 1], typical=2.0) < 2
+    assert np.isfinite(fit_confidence(np.eye(4)[[0]] * 1e5, [0]))
+    with pytest.raises(ValueError, match=r"must be \(N, K\) and \(N,\)"):
+        fit_confidence(sure, [1, 1])
 
 
 def test_calibration_error_of_a_boaster_is_its_boast() -> None:

@@ -118,8 +118,8 @@ def test_a_higher_temperature_makes_answers_less_sure_and_changes_none() -> None
 
 
 def test_the_temperature_is_that_of_the_held_out_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = [(read([1, 0, 0, 0], [1, 0, 0, 0], 0), target("four"))] * 40
-    right = [(read([1, 0, 0, 0], [1, 0, 0, 0], 0), target("one"))] * 40
+    sure = read([4, 0, 0, 0], [4, 0, 0, 0], 0)
+    wrong, right = [(sure, target("four"))] * 40, [(sure, target("one"))] * 40
     for cases, colder in ((wrong, -1), (right, 1), ([], None)):
         monkeypatch.setattr(Question, "read", lambda *_, cases=cases: [reading for reading, _ in cases])
         found = PROBLEM.calibrated(CONTROL, HEAD, None, examples_of(cases))  # type: ignore[arg-type]
