@@ -92,6 +92,7 @@ def start_head(
         "longest": np.array([longest], np.float32),
         "sharpness": np.array([sharpness], np.float32),
         "null": np.array([NULL_SLOPE, odds], np.float32),
+        "labels": np.array([len(none)], np.float32),
     }
     return LinearHead(np.zeros((ROWS, dim), np.float32), bias, extra=extra)
 

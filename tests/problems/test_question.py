@@ -15,7 +15,7 @@ from backend.models.encoder import Window
 from backend.problems.answering import answer_loss, lesson_of, places_of, start_head
 from backend.problems.answering import span_logits as torch_span_logits
 from backend.problems.base import problem_for
-from backend.problems.question import TYPICAL, Question, Read
+from backend.problems.question import Question, Read, typical_temperature
 from backend.problems.schema import Control, Output
 
 CONTROL = Control(
@@ -29,7 +29,11 @@ REQUIRED = Control(
 PROBLEM = Question()
 TEXT = "one two  three four"
 OFFSETS = np.array([[-1, -1], [0, 3], [4, 7], [9, 14], [15, 19]], np.int64)
-EXTRA = {"longest": np.array([16], np.float32), "null": np.array([1, 0], np.float32)}
+EXTRA = {
+    "longest": np.array([16], np.float32),
+    "null": np.array([1, 0], np.float32),
+    "labels": np.array([100], np.float32),
+}
 HEAD = LinearHead(np.ones((3, 4), np.float32), np.zeros(3, np.float32), extra=EXTRA)
 
 
@@ -123,8 +127,17 @@ def test_the_temperature_is_that_of_the_held_out_answers(monkeypatch: pytest.Mon
     for cases, colder in ((wrong, -1), (right, 1), ([], None)):
         monkeypatch.setattr(Question, "read", lambda *_, cases=cases: [reading for reading, _ in cases])
         found = PROBLEM.calibrated(CONTROL, HEAD, None, examples_of(cases))  # type: ignore[arg-type]
-        assert found.temperature == TYPICAL if colder is None else (found.temperature / TYPICAL) ** colder < 0.8
+        ratio = found.temperature / typical_temperature(100)
+        assert ratio == 1 if colder is None else ratio**colder < 0.8
         assert found.extra["longest"] == 16
+
+
+def test_who_learned_from_more_is_less_too_sure() -> None:
+    found = [typical_temperature(n) for n in (0, 45, 180, 450, 100_000)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] == 3
+    assert found[-1] == 1
+    assert found[1:4] == pytest.approx([2.57, 1.82, 1.44], abs=0.01)
 
 
 @pytest.mark.parametrize("told", [True, False])
