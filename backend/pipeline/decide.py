@@ -113,7 +113,7 @@ def strategy_for(judge: Judge, wanted: str) -> str:
     one that samples from a head where there is no such head."""
     name, *modifiers = wanted.split("@")
     if name == "auto":
-        return "@".join([judge.auto, *modifiers])
+        return "@".join(dict.fromkeys([*judge.auto.split("@"), *modifiers]))
     return judge.auto if selection.needs_head(wanted) and judge.mc_head() is None else wanted
 
 

@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 
 from backend.active.extractive import span_logits, spans_of
 from backend.active.head import LinearHead
+from backend.active.selection import parse
+from backend.active.selection.contexts import one_after_another, one_of_each
 from backend.models.encoder import Window
+from backend.pipeline.decide import strategy_for
 from backend.problems.answering import answer_loss, lesson_of, places_of, start_head
 from backend.problems.answering import span_logits as torch_span_logits
 from backend.problems.base import problem_for
+from backend.problems.judge import Judge
 from backend.problems.question import Question, Read, typical_temperature
-from backend.problems.schema import Control, Output
+from backend.problems.schema import Control, Output, Schema
 
 CONTROL = Control(
     "answer", "question", "context", "context", ("Answer",), ("Answer",), more_fields=("question",),
@@ -155,6 +159,13 @@ def test_whether_there_is_an_answer_is_as_sure_as_it_is_right(told: bool, monkey
     assert [o.extra["no_answer"] for o in before] == [o.extra["no_answer"] for o in few]
     low, high = sorted(o.extra["no_answer"] for o in found)
     assert (low < 0.3 and high > 0.8) if told else (low > 0.4 and high < 0.65)
+
+
+@pytest.mark.parametrize("modifiers", ["", "@whole-contexts", "@balanced", "@balanced@whole-contexts"])
+def test_texts_come_one_after_another_whatever_is_added(modifiers: str) -> None:
+    judge = Judge(Schema((CONTROL,)), {"answer": HEAD}, 4)
+    assert parse(strategy_for(judge, "auto" + modifiers)).deal is one_after_another
+    assert parse(strategy_for(judge, "margin")).deal is one_of_each
 
 
 # --------------------------------------------------------------------------------------------------------------- scores
