@@ -3,6 +3,8 @@
 Guo et al., On Calibration of Modern Neural Networks, 2017.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
@@ -47,9 +49,7 @@ def fit_temperature(
         fit = -(wanted * log_softmax(values * np.exp(-log_t))).sum()
         return float(fit + prior_weight * log_t**2)
 
-    span = (-LOG_BOUND, LOG_BOUND)
-    found = minimize_scalar(cost, bounds=span, method="bounded", options={"xatol": 1e-4})  # type: ignore[no-untyped-call]
-    return float(np.exp(found.x))
+    return _best_temperature(cost)
 
 
 def fit_confidence(logits: ArrayLike, right: ArrayLike, *, typical: float = 1.0, prior_weight: float = 3.0) -> float:
@@ -68,9 +68,14 @@ def fit_confidence(logits: ArrayLike, right: ArrayLike, *, typical: float = 1.0,
         other = np.log(-np.expm1(np.minimum(said, -1e-9)))
         return float(prior_weight * log_ratio**2 - (wanted * said + (1 - wanted) * other).sum())
 
+    return typical * _best_temperature(cost) if len(values) else typical
+
+
+def _best_temperature(cost: Callable[[float], float]) -> float:
+    """The temperature whose logarithm costs least."""
     span = (-LOG_BOUND, LOG_BOUND)
     found = minimize_scalar(cost, bounds=span, method="bounded", options={"xatol": 1e-4})  # type: ignore[no-untyped-call]
-    return float(typical * np.exp(found.x)) if len(values) else typical
+    return float(np.exp(found.x))
 
 
 def expected_calibration_error(probs: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:

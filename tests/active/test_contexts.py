@@ -14,6 +14,7 @@ from backend.active.selection import STRATEGIES, Pool, choose, choosing, compani
 from tests.active.test_rules import make
 
 ALL = 10_000
+POOLS = given(n=st.integers(1, 40), texts=st.integers(1, 12), labelled=st.integers(0, 9), seed=st.integers(0, 99))
 
 
 def shared(n: int = 40, texts: int = 8, *, labelled: int = 5, seed: int = 0) -> Pool:
@@ -28,7 +29,7 @@ def counts(pool: Pool) -> Counter[int]:
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "random"])
 @settings(max_examples=6, deadline=None)
-@given(n=st.integers(1, 40), texts=st.integers(1, 12), labelled=st.integers(0, 9), seed=st.integers(0, 99))
+@POOLS
 def test_no_context_has_its_next_turn_before_all_had_theirs(name: str, n: int, texts: int, labelled: int, seed: int):
     pool = shared(n, texts, labelled=labelled, seed=seed)
     picks = choose(name, pool, ALL, seed=1).tolist()
@@ -42,7 +43,7 @@ def test_no_context_has_its_next_turn_before_all_had_theirs(name: str, n: int, t
 
 @pytest.mark.parametrize("name", STRATEGIES)
 @settings(max_examples=6, deadline=None)
-@given(n=st.integers(1, 40), texts=st.integers(1, 12), labelled=st.integers(0, 9), seed=st.integers(0, 99))
+@POOLS
 def test_a_context_is_finished_before_the_next_is_begun(name: str, n: int, texts: int, labelled: int, seed: int):
     pool = shared(n, texts, labelled=labelled, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
@@ -57,7 +58,7 @@ def test_a_context_is_finished_before_the_next_is_begun(name: str, n: int, texts
 
 @pytest.mark.parametrize("stretch", [1, 2, 3])
 @settings(max_examples=10, deadline=None)
-@given(n=st.integers(1, 40), texts=st.integers(1, 12), labelled=st.integers(0, 9), seed=st.integers(0, 99))
+@POOLS
 def test_a_context_with_many_items_waits_for_the_others(stretch: int, n: int, texts: int, labelled: int, seed: int):
     pool = shared(n, texts, labelled=labelled, seed=seed)
     with pytest.MonkeyPatch.context() as patch:

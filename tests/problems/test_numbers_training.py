@@ -18,7 +18,7 @@ STARS = ("1", "2", "3", "4", "5")
 RATING = Control("stars", "rating", "text", "text", STARS, STARS)
 NUMBER = Control("amount", "number", "text", "text", (), (), options={"min": 0.0, "max": 40.0, "step": 10.0})
 WORDS = ("who", "the", "far", "tall", "man")
-RECIPE = Recipe(steps=100, batch_size=8, learning_rate=3e-3, seed=3)
+RECIPE = Recipe(steps=200, batch_size=8, learning_rate=3e-3, seed=3)
 
 
 def example(number: int) -> Example:
@@ -41,7 +41,7 @@ def test_what_is_learned_is_there_after_loading(
     version = load_version(tmp_path / "v", encoder)
     outputs = version.predict([e.item for e in train])[name]
     scores = problem_for(control).scores(control, outputs, [e.targets[name] for e in train])
-    assert scores["closeness"] > 0.85  # 0.7 for who always says the middle
+    assert scores["closeness"] > 0.9  # 0.7 for who always says the middle
     assert all(0 <= o.confidence <= 1 for o in outputs)
     worth = version.judge.worth(version.embed([e.item for e in train]))
     assert ((worth >= 0) & (worth <= 1)).all()

@@ -59,9 +59,11 @@ def one_after_another(choose: Chooser, pool: Pool, n: int, *, blind: bool) -> Po
     for number in np.unique(stretch[new]):
         members = new[stretch[new] == number]
         order.append(members[choose(pool.take(members), min(n, len(members)))])
-    flat = np.concatenate(order)  # at least n, or all
-    _, piece = np.unique(np.stack([contexts, stretch]), axis=1, return_inverse=True)
-    place = np.full(piece.max(initial=-1) + 1, len(flat))
+        if sum(map(len, order)) >= n:
+            break
+    flat = np.concatenate(order)
+    piece = contexts * (stretch.max(initial=0) + 1) + stretch
+    place = np.full(piece.max(initial=-1) + 1, len(flat))  # what is not in the order comes after all of it
     place[piece[flat]] = np.arange(len(flat))
     return np.asarray(np.lexsort((turns, place[piece]))[:n])
 

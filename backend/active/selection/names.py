@@ -57,7 +57,7 @@ class Plan:
     strategy: Strategy
     cheap: bool
     blind: bool
-    deal: Deal | None = one_of_each
+    deal: Deal | None
 
 
 def parse(name: str) -> Plan:
