@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.active.curve import Point, predicted_gain
+from backend.active.curve import Point, effective_classes, predicted_gain
 from backend.active.metrics import Interval
 from backend.active.stopping import advise, kappa
 from backend.pipeline.parts import Parts
@@ -26,8 +26,9 @@ NEXT = 100  # labels that the gain is predicted for
 def evaluate(
     parts: Parts, schema: Schema, train: Sequence[Example], table: TaskTable, version: Version, previous: Version | None
 ) -> dict[str, Any]:
-    """``{"labels", "cross_validation": [{"labels", "accuracy", "n"}], "kappa", "uncertainty"}``.
+    """``{"labels", "classes", "cross_validation": [{"labels", "accuracy", "n"}], "kappa", "uncertainty"}``.
 
+    ``classes``: how many equally frequent ones are as diverse as the labels, 1 where these have none;
     ``kappa``: agreement with the ``previous`` version, None without one; ``uncertainty``: mean in [0, 1]; both on the
     stop set, whose features the publication needs anyway.
     """
@@ -37,6 +38,7 @@ def evaluate(
     points = _cross_validated(parts, schema, train)
     return {
         "labels": len(train),
+        "classes": round(diversity(schema, train), 2),
         "cross_validation": [{"labels": p.labels, "accuracy": round(p.accuracy, 4), "n": p.n} for p in points],
         "kappa": round(_agreement(before, answers), 4) if before and answers else None,
         "uncertainty": round(float(np.mean(worth)), 4) if len(worth) else None,
@@ -57,6 +59,14 @@ def _cross_validated(parts: Parts, schema: Schema, train: Sequence[Example]) -> 
     columns = frozen.judge.columns(control.name, store.get(items))
     targets = [e.targets[control.name] for e in taught]
     return cross_validate(problem_for(control), control, columns, targets, seed=parts.settings.seed)
+
+
+def diversity(schema: Schema, train: Sequence[Example]) -> float:
+    """The :func:`effective_classes` of the labels of a single control; 1 where there are more, or no classes."""
+    control, *more = schema.controls
+    problem = problem_for(control)
+    taught = [] if more else [e.targets[control.name] for e in train if control.name in e.targets]
+    return effective_classes([problem.hard_class(target) for target in taught])
 
 
 def stop_set(audit: NDArray[np.bool_], audit_rank: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -106,7 +116,8 @@ def advice(parts: Parts, project: Project, labels: int, audit_labels: int, left:
     rows = [] if project.schema is None else records.versions(parts.registry, project.key)
     rows = [r for r in rows if project.schema is not None and r.schema_hash == project.schema.hash and r.location]
     evaluated: list[Mapping[str, Any]] = [r.meta["evaluation"] for r in rows if r.meta.get("evaluation")]
-    gain = predicted_gain(_points(rows), labels - audit_labels, NEXT * (1 - parts.settings.audit_share))
+    more, classes = NEXT * (1 - parts.settings.audit_share), evaluated[-1].get("classes", 1.0) if evaluated else 1.0
+    gain = predicted_gain(_points(rows), labels - audit_labels, more, classes=classes)
     kappas = [e["kappa"] for e in evaluated[-3:] if e["kappa"] is not None]
     uncertainty = evaluated[-1]["uncertainty"] if evaluated else None
     said = advise(gain, more=NEXT, kappas=kappas, uncertainty=uncertainty, trained=bool(rows), left=left)

@@ -15,6 +15,7 @@ import numpy as np
 
 from backend.active.curve import Point, predicted_gain
 from backend.pipeline.decide import Field, Policy, decide, fresh_judge
+from backend.pipeline.evaluation import diversity
 from backend.pipeline.retrain import qualities
 from backend.problems.base import contexts, problem_for, readers
 from backend.problems.schema import Floats, Item
@@ -142,7 +143,8 @@ class Run:
         sound = not more_controls and all(t is not None for t in targets)
         points = cross_validate(problem_for(control), control, columns, targets, seed=self._seed) if sound else []
         more = NEXT * (1 - self._plan.audit_share)
-        return asdict(predicted_gain([*points, *self._audits], len(trained), more))
+        classes = diversity(self._data.schema, examples(self._data, trained))
+        return asdict(predicted_gain([*points, *self._audits], len(trained), more, classes=classes))
 
 
 def run_full(plan: Plan, data: Data, learner: Learner, path: Path) -> None:

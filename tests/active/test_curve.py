@@ -2,18 +2,21 @@
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.active.curve import Point, predicted_gain
+from backend.active.curve import Point, effective_classes, predicted_gain
 
 points = st.lists(st.builds(Point, st.floats(1, 1e4), st.floats(0, 1), st.integers(1, 5000), st.booleans()), max_size=8)
 
 
-@given(points, st.floats(0, 1e5), st.floats(0, 1e4))
-def test_a_gain_is_never_negative_and_lies_in_its_interval(points: list[Point], labels: float, more: float) -> None:
-    found = predicted_gain(points, labels, more)
+@given(points, st.floats(0, 1e5), st.floats(0, 1e4), st.floats(1, 300))
+def test_a_gain_is_never_negative_and_lies_in_its_interval(
+    points: list[Point], labels: float, more: float, classes: float
+) -> None:
+    found = predicted_gain(points, labels, more, classes=classes)
     assert -1 <= found.low <= found.value <= found.high <= 1
     assert found.value >= 0
 
@@ -37,6 +40,34 @@ def test_a_known_curve_is_found(ceiling: float, drop: float, exponent: float) ->
     found = predicted_gain(measured, 100, 100)
     assert found.value == pytest.approx(real, abs=0.01)
     assert found.low <= real <= found.high
+
+
+@pytest.mark.parametrize("classes", [40, 150])
+@pytest.mark.parametrize("turn", [1.0, 2.0])
+@pytest.mark.parametrize("ceiling", [0.95, 0.8])
+def test_the_curve_of_many_classes_that_are_met_one_by_one_is_found(classes: int, turn: float, ceiling: float) -> None:
+    def curve(n: float) -> float:
+        return ceiling * (1 - float(np.exp(-n / (turn * classes))))
+
+    measured = [Point(n, curve(n), 5000) for n in (25, 50, 75, 100)]
+    real = curve(200) - curve(100)
+    found = predicted_gain(measured, 100, 100, classes=classes)
+    assert found.value == pytest.approx(real, abs=0.02)
+    assert found.low <= real <= found.high
+
+
+@given(points, st.floats(0, 1e4))
+def test_a_few_classes_make_no_difference(points: list[Point], labels: float) -> None:
+    assert predicted_gain(points, labels, 100, classes=6) == predicted_gain(points, labels, 100)
+
+
+@given(st.lists(st.integers(-1, 20), min_size=1))
+def test_effective_classes_are_those_of_equal_shares_at_most(classes: list[int]) -> None:
+    found = effective_classes(classes)
+    assert 1 - 1e-9 <= found <= len(set(classes)) + 1e-9
+    assert effective_classes(sorted(set(classes))) == pytest.approx(len(set(classes)))
+    assert effective_classes(classes * 3) == pytest.approx(found)
+    assert effective_classes([]) == 1
 
 
 def test_the_order_of_points_and_a_common_distance_of_the_audited_model_make_no_difference() -> None:
@@ -73,3 +104,5 @@ def test_what_cannot_be_is_refused() -> None:
             Point(*bad)
     with pytest.raises(ValueError, match="expected"):
         predicted_gain([], -1, 100)
+    with pytest.raises(ValueError, match="at least 1 class"):
+        predicted_gain([], 50, 100, classes=0.5)

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from importlib.util import find_spec
+from itertools import groupby
 
 import pytest
 
@@ -142,6 +143,47 @@ def test_texts_are_suggested_learned_and_ordered_in_the_same_loop(
     parts.registry.close()
     assert shown["blank"] < LABELS / 2, "texts are written for the first of each publication, and for who comes there"
     assert shown["kept"] > 0, f"{shown}\n{printed}"
+
+
+@pytest.mark.studio
+@pytest.mark.model
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings(SDK_DEPRECATION)
+def test_the_questions_about_a_text_are_asked_before_the_next_text(
+    installed, small_trainings, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setenv("TRAIN_STEPS", "5")  # nothing is asked about what is learned
+    monkeypatch.setenv("TRAIN_BATCH_SIZE", "4")
+    rooms, things = ["kitchen", "garage", "attic", "cellar", "bathroom", "garden"], ["lamp", "ladder", "clock", "radio"]
+    rows = []
+    for floor in range(1, 4):
+        for room in rooms:
+            context = f"In the {room} of floor {floor} " + " and ".join(f"a {t} stands by {t[::-1]}" for t in things)
+            for thing in things:
+                start = context.index(thing[::-1])
+                answer = {"text": thing[::-1], "start": start, "end": start + len(thing)}
+                rows.append({"question": f"what does the {thing} stand by?", "context": context, "answer": answer})
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    folder, summary_file = tmp_path / "demo", tmp_path / "summary.json"
+    code = run_demo(
+        annotators=1, labels=LABELS, json_file=summary_file, data=tmp_path / "data.jsonl", test=None,
+        port=free_port(), studio_port=free_port(), folder=folder, seed=1, wait=True,
+    )  # fmt: skip
+    printed = capfd.readouterr().out
+    assert code == 0, printed
+    assert json.loads(summary_file.read_text())["queue_in_order"] is True, printed
+    parts = build_parts(load_settings(_env_file=folder / ".env"))
+    project = parts.registry.projects()[0]
+    table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
+    given = sorted(parts.registry.annotations(project.key), key=lambda annotation: annotation.annotation_id)
+    at = [table.position[annotation.task_id] for annotation in given]
+    parts.registry.close()
+    chosen = [int(table.contexts[p]) for p in at if not table.audit[p]]
+    texts = [context for context, _ in groupby(chosen)]
+    left = table.contexts[~table.audit].tolist()
+    assert len(chosen) > len(things), "so that there was more than one text"
+    assert len(texts) == len(set(texts)), f"a text was left and taken up again: {chosen}"
+    assert all(chosen.count(text) == left.count(text) for text in texts[:-1]), f"a text was not finished: {chosen}"
 
 
 @pytest.mark.studio

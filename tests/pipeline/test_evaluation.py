@@ -99,7 +99,9 @@ def test_there_is_a_sentence_from_the_cold_version_on_and_without_audit_labels(p
     assert said["kappas"] == [1]
     assert -1 <= said["gain"]["low"] <= said["gain"]["value"] <= said["gain"]["high"] <= 1
     assert state["versions"][-1]["evaluation"]["labels"] > 0
-    version(parts, project, "two", 40, {**evaluation(parts, project), "cross_validation": []})  # too few for it
+    older = {**evaluation(parts, project), "cross_validation": []}  # too few for it
+    assert 1 < older.pop("classes") <= 3  # which versions of before do not have
+    version(parts, project, "two", 40, older)
     assert status(parts, parts.registry.must_project(KEY))["advice"]["sentence"]
 
 
