@@ -7,7 +7,11 @@ from backend.active.selection.directions import directions, distance_to_labelled
 from backend.active.selection.greedy import STEPS, greedily
 from backend.active.selection.pool import Floats, Numbers, Pool, Positions, descending, slices
 
-REFERENCES = 1_024  # items of the pool that herding wants to cover; of smaller pools all
+# Items of the pool that herding wants to cover, of smaller pools all: as many as the similarities allow, within bounds.
+# Few of them make picks of chance: an item that is one of them covers itself, and that counts too much.
+REFERENCES = 1_024, 4_096
+SIMILARITIES = 2**24  # between items and references, kept while picks are made: 64 MB
+NEAREST = 1_024  # references of which the reach is measured
 REACH = 50  # an item covers about one in so many of the references, but at least NEIGHBOURS
 NEIGHBOURS = 10
 FRESH = 64  # gains that are computed again at a time
@@ -39,15 +43,15 @@ def herding(pool: Pool, n: int, rng: np.random.Generator) -> Positions:
     """What adds most to the coverage of uncertain items by labelled ones and picks.
 
     The coverage of a reference is its highest similarity exp(-d^2 / s^2) to one of them, weighted by its margin. Bae
-    et al., Uncertainty Herding, 2024. References are a sample of the pool, so memory is N * 1,024 at most; s is
-    the distance within which a reference has one in 50 of the others.
+    et al., Uncertainty Herding, 2024. References are a sample of the pool, at most 4,096, and 1,024 where it is large,
+    so that memory is 64 MB or N * 1,024; s is the distance within which a reference has one in 50 of the others.
     """
     x = directions(pool.features)
     order = rng.permutation(len(pool))
-    sample = order[:REFERENCES]
+    sample = order[: int(np.clip(SIMILARITIES // max(1, len(pool)), *REFERENCES))]
     worth = uncertainty.margin(pool.probs)[sample]
     worth = worth if worth.any() else np.ones(len(sample))
-    scale = _reach(x[sample])
+    scale = _reach(x[sample[:NEAREST]])
     kernel = _kernel(x[order], x[sample], scale)
     covered = np.zeros(len(sample), np.float32)
     labelled = directions(pool.labelled_features)
