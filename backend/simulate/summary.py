@@ -15,6 +15,7 @@ TARGETS = (0.90, 0.95, 0.99)  # shares of the full-data accuracy
 LEVEL = 0.95
 ENDS = (BEFORE, FULL)
 MEASURES = ("accuracy", "macro_f1", "ece")
+GAINED = {"real": "accuracy", "real_rest_of_pool": "rest"}
 
 
 def summarise(plan: Plan, data: Data, rows: Mapping[tuple[str, int], Rows]) -> dict[str, Any]:
@@ -150,16 +151,23 @@ def _audit_holds(runs: Sequence[Rows]) -> dict[str, float | None]:
 
 
 def _gains(plan: Plan, runs: Sequence[Rows]) -> list[dict[str, Any]]:
-    """Each prediction of what the next 100 labels add, beside what they added where a later round tells."""
+    """Each prediction of what the next 100 labels add, beside what they added where a later round tells: ``real`` on
+    the test file, ``real_rest_of_pool`` on tasks of the pool that have no label (None where that was not measured)."""
     found = []
     for seed, run in enumerate(runs):
-        labels, accuracy = np.array(plan.rounds, float), np.array([row["accuracy"] for row in run])
         for row in run:
-            then = row["labels"] + NEXT
-            if row.get("predicted_gain") and then <= labels[-1]:
-                real = float(np.interp(then, labels, accuracy[: len(labels)])) - row["accuracy"]
-                found.append({"seed": seed, "labels": row["labels"], **row["predicted_gain"], "real": real})
+            if row.get("predicted_gain") and row["labels"] + NEXT <= plan.rounds[-1]:
+                added = {name: _added(plan, run, row, key) for name, key in GAINED.items()}
+                found.append({"seed": seed, "labels": row["labels"], **row["predicted_gain"], **added})
     return found
+
+
+def _added(plan: Plan, run: Rows, row: Mapping[str, Any], key: str) -> float | None:
+    """What the 100 labels after a round added to a measure, linear between two rounds."""
+    values = [r[key] for r in run[: len(plan.rounds)] if r.get(key) is not None]
+    if len(values) < len(plan.rounds):
+        return None
+    return float(np.interp(row["labels"] + NEXT, plan.rounds, values)) - float(row[key])
 
 
 def _against(

@@ -127,6 +127,19 @@ def test_lazy_herding_equals_computing_all_gains(seed: int) -> None:
     assert coverage._cover(kernel, worth, np.zeros(30, np.float32), 8).tolist() == naive
 
 
+@pytest.mark.parametrize(("n", "references"), [(9, 9), (20, 16), (50, 8), (200, 4)])
+def test_herding_looks_at_as_many_references_as_memory_allows_within_bounds(
+    n: int, references: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    cover = coverage._cover
+    monkeypatch.setattr(coverage, "REFERENCES", (4, 16))
+    monkeypatch.setattr(coverage, "SIMILARITIES", 400)
+    monkeypatch.setattr(coverage, "_cover", lambda kernel, *rest: seen.append(kernel.shape) or cover(kernel, *rest))
+    assert len(choose("herding", make(n), 3, seed=0)) == 3
+    assert seen == [(n, references)]
+
+
 def test_herding_covers_the_uncertain_crowd_before_the_certain_one() -> None:
     rng = np.random.default_rng(0)
     features = np.repeat(np.eye(4)[:2], 30, axis=0) + 0.05 * rng.normal(size=(60, 4))

@@ -1,11 +1,13 @@
 """Figures of a simulation against what can be worked out by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.simulate.summary import _audit_holds, aulc, labels_to, paired
+from backend.simulate.summary import _audit_holds, _gains, aulc, labels_to, paired
 
 
 def test_the_area_of_a_straight_line_is_its_middle():
@@ -55,3 +57,19 @@ def test_the_audit_interval_is_held_against_pool_and_test_file_each_by_itself():
     ]
     assert _audit_holds([rows[:1], rows[1:]]) == {"rest_of_pool": 0.5, "test_file": pytest.approx(1 / 3)}
     assert _audit_holds([rows[3:]]) == {"rest_of_pool": None, "test_file": None}
+
+
+def test_a_predicted_gain_stands_beside_what_came_on_the_test_file_and_in_the_pool():
+    plan = SimpleNamespace(rounds=(50, 100, 200, 300))
+    run = [
+        {"labels": labels, "accuracy": accuracy, "rest": rest, "predicted_gain": {"value": 0.1, "low": 0, "high": 0.2}}
+        for labels, accuracy, rest in ((50, 0.5, 0.4), (100, 0.7, 0.5), (200, 0.8, 0.7), (300, 0.9, 0.8))
+    ]
+    first, second, third = _gains(plan, [run])
+    assert (first["seed"], first["labels"], first["value"]) == (0, 50, 0.1)
+    assert first["real"] == pytest.approx(0.25)
+    assert first["real_rest_of_pool"] == pytest.approx(0.2)
+    assert (second["real"], second["real_rest_of_pool"]) == pytest.approx((0.1, 0.2))
+    assert third["labels"] == 200
+    run[1]["rest"] = None
+    assert [found["real_rest_of_pool"] for found in _gains(plan, [run])] == [None] * 3
