@@ -44,7 +44,7 @@ def herding(pool: Pool, n: int, rng: np.random.Generator) -> Positions:
 
     The coverage of a reference is its highest similarity exp(-d^2 / s^2) to one of them, weighted by its margin. Bae
     et al., Uncertainty Herding, 2024. References are a sample of the pool, at most 4,096, and 1,024 where it is large,
-    so that memory is 64 MB or N * 1,024; s is the distance within which a reference has one in 50 of the others.
+    so that similarities take 64 MB or N * 4 KB; s is the distance within which a reference has one in 50 of the others.
     """
     x = directions(pool.features)
     order = rng.permutation(len(pool))
