@@ -93,7 +93,8 @@ def test_one_result_for_each_task_in_order_whatever_the_tasks_are(client, publis
     for at, number in ((0, 1), (5, 2)):
         (alone,) = predict(client, [task(number)]).json()["results"]
         assert results[at]["result"][0]["value"] == alone["result"][0]["value"]
-        assert results[at]["score"] == alone["score"]
+        # How many texts share a batch moves the last bits of a float32 on some processors.
+        assert results[at]["score"] == pytest.approx(alone["score"], abs=1e-6)
 
 
 def test_looking_at_a_task_does_not_change_the_queue(client, parts, studio, published):
