@@ -68,31 +68,41 @@ def small_trainings(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # no .env of this checkout
 
 
+@pytest.fixture
+def demo(installed, small_trainings, tmp_path, capfd):
+    """Runs a demo to its end: ``demo(data, test, annotators=1, **ports)`` gives the summary and what was printed.
+
+    Its folder is ``tmp_path / "demo"``.
+    """
+
+    def run(data, test=None, *, annotators=1, port=None, studio_port=None):
+        summary_file = tmp_path / "summary.json"
+        code = run_demo(
+            annotators=annotators,
+            labels=LABELS,
+            json_file=summary_file,
+            data=data,
+            test=test,
+            port=port or free_port(),
+            studio_port=studio_port or free_port(),
+            folder=tmp_path / "demo",
+            seed=1,
+            wait=True,
+        )
+        printed = capfd.readouterr().out
+        assert code == 0, printed
+        return json.loads(summary_file.read_text()), printed
+
+    return run
+
+
 @pytest.mark.studio
 @pytest.mark.model
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings(SDK_DEPRECATION)
-def test_a_headless_demo_learns_in_label_studios_own_order_and_leaves_nothing_running(
-    installed, files, small_trainings, tmp_path, capfd
-):
-    data, test = files
+def test_a_headless_demo_learns_in_label_studios_own_order_and_leaves_nothing_running(demo, files, tmp_path):
     port, studio_port = free_port(), free_port()
-    summary_file = tmp_path / "summary.json"
-    code = run_demo(
-        annotators=2,
-        labels=LABELS,
-        json_file=summary_file,
-        data=data,
-        test=test,
-        port=port,
-        studio_port=studio_port,
-        folder=tmp_path / "demo",
-        seed=1,
-        wait=True,
-    )
-    printed = capfd.readouterr().out
-    assert code == 0, printed
-    summary = json.loads(summary_file.read_text())
+    summary, printed = demo(*files, annotators=2, port=port, studio_port=studio_port)
     assert summary["labels"] == LABELS
     assert summary["queue_in_order"] is True, summary["order"]
     assert summary["order"]["served"] == LABELS
@@ -114,9 +124,7 @@ def test_a_headless_demo_learns_in_label_studios_own_order_and_leaves_nothing_ru
 @pytest.mark.model
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings(SDK_DEPRECATION)
-def test_texts_are_suggested_learned_and_ordered_in_the_same_loop(
-    installed, small_trainings, tmp_path, capfd, monkeypatch
-):
+def test_texts_are_suggested_learned_and_ordered_in_the_same_loop(demo, tmp_path, monkeypatch):
     answers = {"where": "in the city", "who": "the tall man", "how": "many"}
     for name, numbers in (("data", range(20)), ("test", range(20, 24))):
         rows = [{"source": f"{word} {n}", "target": text} for n in numbers for word, text in answers.items()]
@@ -127,18 +135,11 @@ def test_texts_are_suggested_learned_and_ordered_in_the_same_loop(
         "TEXT_SUGGESTIONS": 4, "SUGGEST_ABOVE": 0,
     }.items():  # fmt: skip
         monkeypatch.setenv(name, str(value))
-    folder, summary_file = tmp_path / "demo", tmp_path / "summary.json"
-    code = run_demo(
-        annotators=1, labels=LABELS, json_file=summary_file, data=tmp_path / "data.jsonl",
-        test=tmp_path / "test.jsonl", port=free_port(), studio_port=free_port(), folder=folder, seed=1, wait=True,
-    )  # fmt: skip
-    printed = capfd.readouterr().out
-    assert code == 0, printed
-    summary = json.loads(summary_file.read_text())
+    summary, printed = demo(tmp_path / "data.jsonl", tmp_path / "test.jsonl")
     assert summary["queue_in_order"] is True, summary["order"]
     assert [version["name"] for version in summary["versions"]][:3] == ["v0", "v1", "v2"]
     assert summary["test_accuracy"] > 0.5, "there are three texts to learn"
-    parts = build_parts(load_settings(_env_file=folder / ".env"))
+    parts = build_parts(load_settings(_env_file=tmp_path / "demo" / ".env"))
     shown = report(parts, parts.registry.projects()[0])
     parts.registry.close()
     assert shown["blank"] < LABELS / 2, "texts are written for the first of each publication, and for who comes there"
@@ -149,9 +150,7 @@ def test_texts_are_suggested_learned_and_ordered_in_the_same_loop(
 @pytest.mark.model
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings(SDK_DEPRECATION)
-def test_the_questions_about_a_text_are_asked_before_the_next_text(
-    installed, small_trainings, tmp_path, capfd, monkeypatch
-):
+def test_the_questions_about_a_text_are_asked_before_the_next_text(demo, tmp_path, monkeypatch):
     monkeypatch.setenv("TRAIN_STEPS", "5")  # nothing is asked about what is learned
     monkeypatch.setenv("TRAIN_BATCH_SIZE", "4")
     rooms, things = ["kitchen", "garage", "attic", "cellar", "bathroom", "garden"], ["lamp", "ladder", "clock", "radio"]
@@ -164,15 +163,9 @@ def test_the_questions_about_a_text_are_asked_before_the_next_text(
                 answer = {"text": thing[::-1], "start": start, "end": start + len(thing)}
                 rows.append({"question": f"what does the {thing} stand by?", "context": context, "answer": answer})
     (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    folder, summary_file = tmp_path / "demo", tmp_path / "summary.json"
-    code = run_demo(
-        annotators=1, labels=LABELS, json_file=summary_file, data=tmp_path / "data.jsonl", test=None,
-        port=free_port(), studio_port=free_port(), folder=folder, seed=1, wait=True,
-    )  # fmt: skip
-    printed = capfd.readouterr().out
-    assert code == 0, printed
-    assert json.loads(summary_file.read_text())["queue_in_order"] is True, printed
-    parts = build_parts(load_settings(_env_file=folder / ".env"))
+    summary, printed = demo(tmp_path / "data.jsonl")
+    assert summary["queue_in_order"] is True, printed
+    parts = build_parts(load_settings(_env_file=tmp_path / "demo" / ".env"))
     project = parts.registry.projects()[0]
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
     given = sorted(parts.registry.annotations(project.key), key=lambda annotation: annotation.annotation_id)
