@@ -1,64 +1,107 @@
 """How a new version stands beside its predecessors, written once into the version; and what follows from it."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.active.curve import Point, effective_classes, predicted_gain
+from backend.active.curve import Change, Point, effective_classes, predicted_gain
 from backend.active.metrics import Interval
 from backend.active.stopping import advise, kappa
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import TaskTable
 from backend.problems.base import problem_for
-from backend.problems.schema import Control, Example, Item, Output, Schema
-from backend.problems.validation import cross_validate
+from backend.problems.schema import Control, Example, Floats, Item, Output, Schema
+from backend.problems.validation import change_of_heads, countable, cross_validate
 from backend.problems.version import Version
 from backend.registry import versions as records
 from backend.registry.records import Project, VersionRow
 
 STOP_SET = 500  # tasks
 NEXT = 100  # labels that the gain is predicted for
+APART = 0.7  # times a version's labels: with more an earlier version differs from it by chance, not by what it learned
+
+Answers = Sequence[Hashable]  # to the stop set
 
 
 def evaluate(
-    parts: Parts, schema: Schema, train: Sequence[Example], table: TaskTable, version: Version, previous: Version | None
+    parts: Parts,
+    schema: Schema,
+    train: Sequence[Example],
+    table: TaskTable,
+    version: Version,
+    previous: Version | None,
+    earlier: tuple[int, Version] | None = None,
 ) -> dict[str, Any]:
-    """``{"labels", "classes", "cross_validation": [{"labels", "accuracy", "n"}], "kappa", "uncertainty"}``.
+    """``{"labels", "classes", "cross_validation": [{"labels", "accuracy", "n"}], "change": {"before", "labels",
+    "share"}, "kappa", "uncertainty"}``.
 
-    ``classes``: how many equally frequent ones are as diverse as the labels, 1 where these have none;
+    ``classes``: how many equally frequent ones are as diverse as the labels, 1 where these have none; ``change``: see
+    :func:`rise`, from the ``earlier`` version, with the number of examples that it learned from, None without one;
     ``kappa``: agreement with the ``previous`` version, None without one; ``uncertainty``: mean in [0, 1]; both on the
     stop set, whose features the publication needs anyway.
     """
     items = [table.items[at] for at in stop_set(table.audit, table.audit_rank)]
     answers, worth = _judged(parts, version, items)
     before = _judged(parts, previous, items)[0] if previous is not None else []
-    points = _cross_validated(parts, schema, train)
+    compared = None if earlier is None else (earlier[0], _judged(parts, earlier[1], items)[0])
+    columns = partial(_frozen_columns, parts, schema, items)
+    points, change = rise(schema, train, answers, compared, columns, seed=parts.settings.seed)
     return {
         "labels": len(train),
         "classes": round(diversity(schema, train), 2),
         "cross_validation": [{"labels": p.labels, "accuracy": round(p.accuracy, 4), "n": p.n} for p in points],
+        "change": asdict(change) if change else None,
         "kappa": round(_agreement(before, answers), 4) if before and answers else None,
         "uncertainty": round(float(np.mean(worth)), 4) if len(worth) else None,
     }
 
 
-def _cross_validated(parts: Parts, schema: Schema, train: Sequence[Example]) -> list[Point]:
-    """Of the first control, on features of the frozen base model; only its points can be beside audited ones, and only
-    where there is no other."""
+def rise(
+    schema: Schema,
+    train: Sequence[Example],
+    answers: Answers,
+    earlier: tuple[int, Answers] | None,
+    columns: Callable[[Sequence[Example]], tuple[Floats, Floats]],
+    *,
+    seed: int,
+) -> tuple[list[Point], Change | None]:
+    """What tells how steep the learning curve of a version still is, for a single control.
+
+    ``answers`` of the version, and of an ``earlier`` one with the number of its examples (see :data:`APART`): how many
+    changed. Without one, or where an answer is more than right or wrong, cross-validated points of heads, and how many
+    answers change between heads; ``columns`` gives the columns of examples, and of the stop set, on features of the
+    frozen base model. Of several controls nothing, since only points of one can be beside audited ones.
+    """
     control, *more = schema.controls
+    problem = problem_for(control)
     taught = [e for e in train if control.name in e.targets]
     if more or not taught:
-        return []
+        return [], None
+    if earlier is not None and earlier[0] <= APART * len(train) and countable(problem):
+        changed = [one != other for one, other in zip(earlier[1], answers, strict=True)]
+        return [], Change(earlier[0], len(train), float(np.mean(changed)))
+    if not problem.fast:
+        return [], None
+    own, others = columns(taught)
+    targets = [e.targets[control.name] for e in taught]
+    points = cross_validate(problem, control, own, targets, seed=seed)
+    return points, change_of_heads(problem, control, own, targets, others, seed=seed)
+
+
+def _frozen_columns(
+    parts: Parts, schema: Schema, asked: Sequence[Item], taught: Sequence[Example]
+) -> tuple[Floats, Floats]:
+    """Columns of examples, and of the stop set's items, ``asked``, on features of the frozen base model."""
     frozen = parts.host.cold(schema)
     store = parts.features.of(frozen)
     items = [e.item for e in taught]
-    store.fill(frozen, items)
-    columns = frozen.judge.columns(control.name, store.get(items))
-    targets = [e.targets[control.name] for e in taught]
-    return cross_validate(problem_for(control), control, columns, targets, seed=parts.settings.seed)
+    store.fill(frozen, [*items, *asked])
+    name = schema.controls[0].name
+    return frozen.judge.columns(name, store.get(items)), frozen.judge.columns(name, store.get(asked))
 
 
 def diversity(schema: Schema, train: Sequence[Example]) -> float:
@@ -110,14 +153,15 @@ def _agreement(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
 def advice(parts: Parts, project: Project, labels: int, audit_labels: int, left: int) -> dict[str, Any]:
     """``{"sentence", "action", "gain": {"labels", "value", "low", "high"}, "kappas", "uncertainty"}``.
 
-    The gain is drawn from the newest version's cross-validation and all versions' held-out accuracies; the share of
-    audit labels teaches nothing and is not counted.
+    The gain is drawn from what the newest version changed, or from cross-validation, and all versions' held-out
+    accuracies; the share of audit labels teaches nothing and is not counted.
     """
     rows = [] if project.schema is None else records.versions(parts.registry, project.key)
     rows = [r for r in rows if project.schema is not None and r.schema_hash == project.schema.hash and r.location]
     evaluated: list[Mapping[str, Any]] = [r.meta["evaluation"] for r in rows if r.meta.get("evaluation")]
     more, classes = NEXT * (1 - parts.settings.audit_share), evaluated[-1].get("classes", 1.0) if evaluated else 1.0
-    gain = predicted_gain(_points(rows), labels - audit_labels, more, classes=classes)
+    changes = [Change(**e["change"]) for e in evaluated[-1:] if e.get("change")]
+    gain = predicted_gain(_points(rows), labels - audit_labels, more, changes=changes, classes=classes)
     kappas = [e["kappa"] for e in evaluated[-3:] if e["kappa"] is not None]
     uncertainty = evaluated[-1]["uncertainty"] if evaluated else None
     said = advise(gain, more=NEXT, kappas=kappas, uncertainty=uncertainty, trained=bool(rows), left=left)

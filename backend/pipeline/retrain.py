@@ -20,7 +20,7 @@ from backend.active.metrics import accuracy_interval, worse_beyond_noise
 from backend.errors import UserError
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec, TextSpec
-from backend.pipeline.evaluation import evaluate, interval_json, stop_set
+from backend.pipeline.evaluation import APART, evaluate, interval_json, stop_set
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.pipeline.publish import load
@@ -318,12 +318,16 @@ def _outputs(version: Version, held_out: Sequence[Example]) -> Outputs:
 
 
 def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], version: Version) -> dict[str, Any]:
-    """See :func:`evaluate`; compared with the newest version of the same schema."""
+    """See :func:`evaluate`; compared with the newest version of the same schema, and the newest of far fewer labels."""
     schema = project.asks()
+    train = [example_from(schema, e) for e in content["train"]]
     rows = [r for r in records.versions(parts.registry, project.key) if r.schema_hash == schema.hash]
     previous = load(parts, project, rows[-1].name) if rows else None
+    known = [(r.meta["evaluation"]["labels"], r.name) for r in rows if r.meta.get("evaluation")]
+    fewer = [(labels, name) for labels, name in known if 1 <= labels <= APART * len(train)]
+    earlier = (fewer[-1][0], load(parts, project, fewer[-1][1])) if fewer else None
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-    return evaluate(parts, schema, [example_from(schema, e) for e in content["train"]], table, version, previous)
+    return evaluate(parts, schema, train, table, version, previous, earlier)
 
 
 def _verdict(parts: Parts, project: Project, held_out: Sequence[Example], new: NDArray[np.float64]) -> str:

@@ -6,7 +6,7 @@ that was interrupted is read back and goes on with the next round.
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ import numpy as np
 
 from backend.active.curve import Point, predicted_gain
 from backend.pipeline.decide import Field, Policy, decide, fresh_judge
-from backend.pipeline.evaluation import diversity
+from backend.pipeline.evaluation import APART, diversity, rise, stop_set
 from backend.pipeline.retrain import qualities
 from backend.problems.base import contexts, problem_for, readers
-from backend.problems.schema import Floats, Item
+from backend.problems.schema import Example, Floats, Item
 from backend.problems.training import examples_in_update
-from backend.problems.validation import cross_validate
+from backend.problems.validation import countable
 from backend.problems.version import cold_version
 from backend.serving.features import FeatureStore
 from backend.simulate import measure
@@ -46,6 +46,8 @@ class Run:
         self._contexts = contexts(data.schema, data.items)
         self._labelled: list[int] = []
         self._audits: list[Point] = []
+        self._stop = stop_set(self._audit, self._audit_rank)
+        self._answers: list[tuple[int, list[Any]]] = []  # of each round: examples learned from, answers to the stop set
         self._learned = 0  # labels that the learner's version knows
 
     def go(self) -> None:
@@ -54,6 +56,7 @@ class Run:
         for row in done:
             self._labelled += row["picks"]
             self._note_audit(row["audit"])
+            self._note_answers(row.get("answers"))
         if done and not self._learner.restore():
             self._learn()
         for labels in self._plan.rounds[len(done) :]:
@@ -101,11 +104,14 @@ class Run:
         learner, data, schema = self._learner, self._data, self._data.schema
         held_out = examples(data, [p for p in self._labelled if self._audit[p]])
         audit = measure.audit(schema, learner.outputs([e.item for e in held_out]), held_out)
+        answers = self._answered()
         self._note_audit(audit)
+        self._note_answers(answers)
         return {
             **measure.quality(schema, learner.outputs([e.item for e in data.test]), data.test),
             "characters": sum(measure.characters(schema, batch) for batch in self._batches()),
             "audit": audit,
+            "answers": answers,
             "rest": self._rest(),
             "predicted_gain": self._predicted_gain() if len(self._labelled) in GAIN_AT else None,
             "coverage": measure.coverage(schema, self._base, data.pool, self._labelled),
@@ -134,17 +140,38 @@ class Run:
         if audit and len(self._labelled) > audit["n"]:
             self._audits.append(Point(len(self._labelled) - audit["n"], audit["value"], audit["n"], audit=True))
 
+    def _answered(self) -> list[Any] | None:
+        """The answers to the stop set, where later ones are compared with them."""
+        control, *more = self._data.schema.controls
+        problem = problem_for(control)
+        if more or not countable(problem):
+            return None
+        outputs = self._learner.outputs([self._data.pool[p].item for p in self._stop])
+        answers = map(problem.answer, outputs[control.name])
+        return [None if answer is None else problem.category(answer) for answer in answers]
+
+    def _note_answers(self, answers: list[Any] | None) -> None:
+        if answers is not None:
+            self._answers.append((len(self._trained()), answers))
+
+    def _trained(self) -> list[int]:
+        return [p for p in self._labelled if not self._audit[p]]
+
     def _predicted_gain(self) -> dict[str, float]:
         """What a project would be told of the accuracy that the next labels add."""
-        control, *more_controls = self._data.schema.controls
-        trained = [p for p in self._labelled if not self._audit[p]]
-        columns = self._learner.version.judge.columns(control.name, self._base[trained])
-        targets = [self._data.pool[p].targets.get(control.name) for p in trained]
-        sound = not more_controls and all(t is not None for t in targets)
-        points = cross_validate(problem_for(control), control, columns, targets, seed=self._seed) if sound else []
-        more = NEXT * (1 - self._plan.audit_share)
-        classes = diversity(self._data.schema, examples(self._data, trained))
-        return asdict(predicted_gain([*points, *self._audits], len(trained), more, classes=classes))
+        schema, train = self._data.schema, examples(self._data, self._trained())
+        fewer = [a for a in self._answers if a[0] <= APART * len(train)]
+        answers, earlier = self._answers[-1][1] if self._answers else [], fewer[-1] if fewer else None
+        points, change = rise(schema, train, answers, earlier, self._columns, seed=self._seed)
+        more, classes = NEXT * (1 - self._plan.audit_share), diversity(schema, train)
+        changes = [] if change is None else [change]
+        return asdict(predicted_gain([*points, *self._audits], len(train), more, changes=changes, classes=classes))
+
+    def _columns(self, taught: Sequence[Example]) -> tuple[Floats, Floats]:
+        """Columns of labelled tasks, and of the stop set, on features of the base model."""
+        judge, name = self._learner.version.judge, self._data.schema.controls[0].name
+        own, others = (judge.columns(name, self._base[at]) for at in ([e.task_id for e in taught], self._stop))
+        return own, others
 
 
 def run_full(plan: Plan, data: Data, learner: Learner, path: Path) -> None:

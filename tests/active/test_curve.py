@@ -7,23 +7,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.active.curve import Point, effective_classes, predicted_gain
+from backend.active.curve import NET, Change, Point, effective_classes, predicted_gain
 
 points = st.lists(st.builds(Point, st.floats(1, 1e4), st.floats(0, 1), st.integers(1, 5000), st.booleans()), max_size=8)
 
+changes = st.lists(
+    st.builds(lambda n, more, share: Change(n, n + more, share), st.floats(1, 1e4), st.floats(1, 1e4), st.floats(0, 1)),
+    max_size=3,
+)
 
-@given(points, st.floats(0, 1e5), st.floats(0, 1e4), st.floats(1, 300))
+
+@given(points, changes, st.floats(0, 1e5), st.floats(0, 1e4), st.floats(1, 300))
 def test_a_gain_is_never_negative_and_lies_in_its_interval(
-    points: list[Point], labels: float, more: float, classes: float
+    points: list[Point], changes: list[Change], labels: float, more: float, classes: float
 ) -> None:
-    found = predicted_gain(points, labels, more, classes=classes)
+    found = predicted_gain(points, labels, more, changes=changes, classes=classes)
     assert -1 <= found.low <= found.value <= found.high <= 1
     assert found.value >= 0
 
 
-@given(points, st.floats(0, 1e4))
-def test_more_labels_never_add_less(points: list[Point], labels: float) -> None:
-    gains = [predicted_gain(points, labels, more).value for more in (0, 10, 100, 1000)]
+@given(points, changes, st.floats(0, 1e4))
+def test_more_labels_never_add_less(points: list[Point], changes: list[Change], labels: float) -> None:
+    gains = [predicted_gain(points, labels, more, changes=changes).value for more in (0, 10, 100, 1000)]
     assert gains[0] == 0
     assert all(b >= a - 1e-9 for a, b in itertools.pairwise(gains))
 
@@ -54,6 +59,25 @@ def test_the_curve_of_many_classes_that_are_met_one_by_one_is_found(classes: int
     found = predicted_gain(measured, 100, 100, classes=classes)
     assert found.value == pytest.approx(real, abs=0.02)
     assert found.low <= real <= found.high
+
+
+@pytest.mark.parametrize("drop", [0.05, 0.1, 0.15])
+def test_a_curve_is_found_by_what_changed_alone(drop: float) -> None:
+    def curve(n: float) -> float:
+        return 0.9 - drop * (n / 50) ** -0.7
+
+    found = predicted_gain([], 100, 100, changes=[Change(50, 100, (curve(100) - curve(50)) / NET)])
+    real = curve(200) - curve(100)
+    assert found.value == pytest.approx(real, abs=0.01)
+    assert found.low <= real <= found.high
+
+
+def test_the_more_answers_changed_the_more_is_to_be_gained_and_a_change_of_long_ago_says_less() -> None:
+    gains = [predicted_gain([], 100, 100, changes=[Change(50, 100, share)]).value for share in (0, 0.1, 0.2, 0.4)]
+    assert gains[0] < 0.01
+    assert all(b > a + 0.01 for a, b in itertools.pairwise(gains))
+    early, late = (predicted_gain([], 200, 100, changes=[Change(n, 200, 0.2)]).value for n in (20, 140))
+    assert early < late / 2
 
 
 @given(points, st.floats(0, 1e4))
@@ -102,6 +126,9 @@ def test_what_cannot_be_is_refused() -> None:
     for bad in ((0, 0.5, 5), (5, 1.5, 5), (5, 0.5, 0)):
         with pytest.raises(ValueError, match="expected"):
             Point(*bad)
+    for bad in ((0, 5, 0.5), (5, 5, 0.5), (5, 10, 1.5)):
+        with pytest.raises(ValueError, match="expected"):
+            Change(*bad)
     with pytest.raises(ValueError, match="expected"):
         predicted_gain([], -1, 100)
     with pytest.raises(ValueError, match="at least 1 class"):

@@ -26,11 +26,11 @@ def label(parts, studio, n):
     mirror.reconcile(parts, KEY)
 
 
-def evaluation(parts, project, base="words-1"):
+def evaluation(parts, project, base="words-1", earlier=None):
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
     train, _ = retrain.split(table, read_labels(parts.registry, project, table))
     old, new = (cold_version(WordEncoder(base_id), project.asks()) for base_id in ("words-1", base))
-    return evaluate(parts, project.asks(), train, table, new, old)
+    return evaluate(parts, project.asks(), train, table, new, old, earlier and (earlier, old))
 
 
 def version(parts, project, name, labels, measured):
@@ -69,6 +69,30 @@ def test_a_version_agrees_with_itself_and_less_with_another(parts, studio, proje
     sizes = [p["labels"] for p in same["cross_validation"]]
     assert sizes == sorted(sizes)
     assert len(sizes) >= 3
+
+
+def test_what_a_version_changed_since_one_of_far_fewer_labels_takes_the_place_of_cross_validation(
+    parts, studio, project
+):
+    label(parts, studio, 40)
+    first, same, other = (
+        evaluation(parts, project),
+        evaluation(parts, project, earlier=10),
+        evaluation(parts, project, "words-2", earlier=10),
+    )
+    labels = first["labels"]
+    assert len(first["cross_validation"]) >= 3
+    assert (first["change"]["before"], first["change"]["labels"]) == (labels // 2, labels)  # of heads
+    assert same["cross_validation"] == other["cross_validation"] == []
+    assert same["change"] == {"before": 10, "labels": labels, "share": 0}
+    assert 0 < other["change"]["share"] <= 1
+    near = evaluation(parts, project, "words-2", earlier=labels - 1)
+    assert near["cross_validation"] == first["cross_validation"]  # they differ by chance
+    gains = []
+    for name, measured in (("same", same), ("other", other)):
+        version(parts, project, name, labels, measured)
+        gains.append(status(parts, parts.registry.must_project(KEY))["advice"]["gain"]["value"])
+    assert gains[0] < gains[1]
 
 
 def test_held_out_tasks_give_accuracy_and_macro_f1_with_intervals(parts, studio, project):
@@ -110,20 +134,44 @@ def test_with_nothing_left_to_label_it_says_stop(parts, studio, project):
     assert status(parts, project)["advice"]["action"] == "stop"
 
 
-def test_a_registered_version_carries_its_evaluation(parts, studio, project, monkeypatch, tmp_path):
-    label(parts, studio, 60)
-    monkeypatch.setattr(
-        retrain, "load_version", lambda folder, *_: cold_version(WordEncoder(folder.name), project.asks())
-    )
+def register(parts, folder):
+    """Take a snapshot, and register a version that knows its labels; its row."""
     snapshot = retrain.take_snapshot(parts, KEY)
-    folder = tmp_path / "trained"
     folder.mkdir()
     (folder / "version.json").write_text('{"kind": "lora"}')
     location = f"{KEY}/{snapshot['hash']}"
     parts.storage.put(folder, location)
     registered = retrain.register(parts, KEY, snapshot, location)
-    row = records.version(parts.registry, KEY, registered["version"])
+    assert retrain.register(parts, KEY, snapshot, location)["version"] == registered["version"]
+    return records.version(parts.registry, KEY, registered["version"])
+
+
+@pytest.fixture
+def trained(monkeypatch, project):
+    """What was trained is loaded as an encoder of its own with a cold head."""
+    monkeypatch.setattr(
+        retrain, "load_version", lambda folder, *_: cold_version(WordEncoder(folder.name), project.asks())
+    )
+
+
+def test_a_registered_version_carries_its_evaluation(parts, studio, project, trained, tmp_path):
+    label(parts, studio, 60)
+    row = register(parts, tmp_path / "trained")
     assert row.meta["evaluation"]["kappa"] is not None
     assert len(row.meta["evaluation"]["cross_validation"]) >= 3
     assert {"value", "low", "high"} <= set(row.audit["macro_f1"])
-    assert retrain.register(parts, KEY, snapshot, location)["version"] == row.name
+
+
+def test_a_version_is_compared_with_the_newest_one_of_far_fewer_labels(parts, studio, project, trained, tmp_path):
+    label(parts, studio, 20)
+    evaluations = [register(parts, tmp_path / "first").meta["evaluation"]]
+    for n in (24, 60):
+        for task in range(evaluations[-1]["labels"] + 1, n + 1):
+            studio.annotate(task, text_of(task)[1])
+        mirror.reconcile(parts, KEY)
+        evaluations.append(register(parts, tmp_path / str(n)).meta["evaluation"])
+    one, two, three = evaluations
+    assert two["change"]["before"] == two["labels"] // 2, "the first has nearly as many labels, so heads are compared"
+    assert three["change"] == {"before": two["labels"], "labels": three["labels"], "share": three["change"]["share"]}
+    assert one["labels"] < two["labels"] < three["labels"]
+    assert three["cross_validation"] == []

@@ -1,12 +1,13 @@
-"""Cross-validation: more labels help, sizes ascend, and too few examples give no point."""
+"""Cross-validation: more labels help, sizes ascend, and too few examples give no point. What still changes."""
 
 import itertools
 
 import numpy as np
 
 from backend.problems.choices import SingleChoice
+from backend.problems.multiple import MultipleChoice
 from backend.problems.schema import Control
-from backend.problems.validation import FOLDS, cross_validate
+from backend.problems.validation import FOLDS, change_of_heads, cross_validate
 
 CONTROL = Control("topic", "choices", "text", "text", ("a", "b", "c"), ("a", "b", "c"))
 
@@ -33,3 +34,24 @@ def test_the_same_examples_give_the_same_points_and_few_give_none() -> None:
     )
     assert cross_validate(SingleChoice(), CONTROL, features[:9], targets[:9], seed=0) == []
     assert cross_validate(SingleChoice(), CONTROL, features, [targets[0]] * 60, seed=0) == []
+
+
+def test_less_changes_where_there_is_less_to_learn() -> None:
+    shares = []
+    for n, noise in ((200, 0.2), (200, 1.0), (20, 1.0)):
+        features, targets = examples(n, noise)
+        others, _ = examples(300, noise)
+        found = change_of_heads(SingleChoice(), CONTROL, features, targets, others, seed=0)
+        assert found == change_of_heads(SingleChoice(), CONTROL, features, targets, others, seed=0)
+        assert (found.before, found.labels) == (n / 2, n)
+        shares.append(found.share)
+    assert 0 <= shares[0] < shares[1] < shares[2] < 1
+
+
+def test_no_change_is_told_of_few_or_equal_examples_nor_where_answers_are_partly_right() -> None:
+    features, targets = examples(60, 0.5)
+    problem = SingleChoice()
+    assert change_of_heads(problem, CONTROL, features[:3], targets[:3], features, seed=0) is None
+    assert change_of_heads(problem, CONTROL, features, [targets[0]] * 60, features, seed=0) is None
+    assert change_of_heads(problem, CONTROL, features, targets, features[:0], seed=0) is None
+    assert change_of_heads(MultipleChoice(), CONTROL, features, targets, features, seed=0) is None

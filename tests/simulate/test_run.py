@@ -77,6 +77,8 @@ def test_what_was_predicted_stands_beside_what_came(settings, files, tmp_path, m
 
 @pytest.mark.parametrize(("adapter", "seeds"), [("none", 2), ("lora", 1)])
 def test_an_interrupted_simulation_ends_as_one_that_was_not(settings, files, tmp_path, adapter, seeds, monkeypatch):
+    monkeypatch.setattr(loop, "GAIN_AT", (20, 30))  # the second is predicted from what changed since the first
+    monkeypatch.setattr(summary, "NEXT", 10)
     whole = simulate(settings, files, tmp_path / "whole", adapter=adapter, seeds=seeds)
     append, written, armed = loop.append_row, [], []
 
@@ -98,6 +100,7 @@ def test_an_interrupted_simulation_ends_as_one_that_was_not(settings, files, tmp
     shutil.rmtree(tmp_path / "parts" / "work", ignore_errors=True)  # the versions are gone, the rounds are not
     parts = simulate(settings, files, tmp_path / "parts", adapter=adapter, seeds=seeds)
     assert without_seconds(parts) == without_seconds(whole)
+    assert len(whole["strategies"]["default"]["predicted_gain"]) == 2 * seeds
     assert len(written) == seeds * 2 * 3 + 2
 
 
