@@ -22,7 +22,9 @@ from backend.registry.records import Project, VersionRow
 
 STOP_SET = 500  # tasks
 NEXT = 100  # labels that the gain is predicted for
-APART = 0.7  # times a version's labels: with more an earlier version differs from it by chance, not by what it learned
+# Times a version's labels: an earlier version that knew more of them differs from it by chance more than by what it
+# did not know yet.
+APART = 0.55
 
 Answers = Sequence[Hashable]  # to the stop set
 
