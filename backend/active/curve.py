@@ -146,7 +146,8 @@ def _posterior(
 ) -> tuple[float, float, float]:
     """(mean, standard deviation) of the drop ``d`` and the log evidence for a shape: linear regression, normal prior.
 
-    Unknowns: ceiling, drop, and the distance of the audited model from the cross-validated head.
+    Unknowns: ceiling, drop, and the distance of the audited model from the cross-validated head. A change says how far
+    two points of the curve are apart.
     """
     prior_mean = np.array([CEILING, drop, 0.0])
     prior = np.diag(np.array([CEILING_SPREAD, drop_spread, OFFSET_SPREAD]) ** 2)
