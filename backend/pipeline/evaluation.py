@@ -49,7 +49,9 @@ def evaluate(
     items = [table.items[at] for at in stop_set(table.audit, table.audit_rank)]
     answers, worth = _judged(parts, version, items)
     before = _judged(parts, previous, items)[0] if previous is not None else []
-    compared = None if earlier is None else (earlier[0], _judged(parts, earlier[1], items)[0])
+    compared = None
+    if earlier is not None and comparable(schema):
+        compared = earlier[0], _judged(parts, earlier[1], items)[0]
     columns = partial(_frozen_columns, parts, schema, items)
     points, change = rise(schema, train, answers, compared, columns, seed=parts.settings.seed)
     return {
@@ -60,6 +62,13 @@ def evaluate(
         "kappa": round(_agreement(before, answers), 4) if before and answers else None,
         "uncertainty": round(float(np.mean(worth)), 4) if len(worth) else None,
     }
+
+
+def comparable(schema: Schema) -> bool:
+    """Whether answers that change from version to version tell what accuracy gains: those of one control, which are
+    right or wrong."""
+    control, *more = schema.controls
+    return not more and countable(problem_for(control))
 
 
 def rise(
@@ -83,7 +92,7 @@ def rise(
     taught = [e for e in train if control.name in e.targets]
     if more or not taught:
         return [], None
-    if earlier is not None and earlier[0] <= APART * len(train) and countable(problem):
+    if earlier is not None and answers and earlier[0] <= APART * len(train) and comparable(schema):
         changed = [one != other for one, other in zip(earlier[1], answers, strict=True)]
         return [], Change(earlier[0], len(train), float(np.mean(changed)))
     if not problem.fast:

@@ -15,12 +15,11 @@ import numpy as np
 
 from backend.active.curve import Point, predicted_gain
 from backend.pipeline.decide import Field, Policy, decide, fresh_judge
-from backend.pipeline.evaluation import APART, diversity, rise, stop_set
+from backend.pipeline.evaluation import APART, comparable, diversity, rise, stop_set
 from backend.pipeline.retrain import qualities
 from backend.problems.base import contexts, problem_for, readers
 from backend.problems.schema import Example, Floats, Item
 from backend.problems.training import examples_in_update
-from backend.problems.validation import countable
 from backend.problems.version import cold_version
 from backend.serving.features import FeatureStore
 from backend.simulate import measure
@@ -142,10 +141,10 @@ class Run:
 
     def _answered(self) -> list[Any] | None:
         """The answers to the stop set, where later ones are compared with them."""
-        control, *more = self._data.schema.controls
-        problem = problem_for(control)
-        if more or not countable(problem):
+        if not comparable(self._data.schema):
             return None
+        (control,) = self._data.schema.controls
+        problem = problem_for(control)
         outputs = self._learner.outputs([self._data.pool[p].item for p in self._stop])
         answers = map(problem.answer, outputs[control.name])
         return [None if answer is None else problem.category(answer) for answer in answers]
