@@ -35,7 +35,7 @@ SLOW = 20.0  # labels: a curve that bends sooner is over when the first version 
 UNMET, UNMET_SPREAD = 0.8, 0.2  # of d there: without a label next to nothing is right
 OFFSET_SPREAD = 0.2  # between the production model's accuracy and the measured head's
 # Of the answers that change: how many more become right than wrong. Between versions of adapters on six data sets from
-# 0.1 (two classes, hard to tell apart) to 0.7 (thirty).
+# 0.1 (few classes) to 0.7 (thirty).
 NET, NET_SPREAD = 0.45, 0.15
 CHANGE_SPREAD = 0.01  # of that, for a pool of hundreds
 NOISE = 2.0  # times the binomial variance: the same few labels are asked again and again

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from backend.active.metrics import Interval
 from backend.active.stopping import advise, kappa
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import TaskTable
-from backend.problems.base import problem_for
-from backend.problems.schema import Control, Example, Floats, Item, Output, Schema
+from backend.problems.base import problem_for, said
+from backend.problems.schema import Example, Floats, Item, Schema
 from backend.problems.validation import change_of_heads, countable, cross_validate
 from backend.problems.version import Version
 from backend.registry import versions as records
@@ -27,6 +27,7 @@ NEXT = 100  # labels that the gain is predicted for
 APART = 0.55
 
 Answers = Sequence[Hashable]  # to the stop set
+T = TypeVar("T")
 
 
 def evaluate(
@@ -49,16 +50,14 @@ def evaluate(
     items = [table.items[at] for at in stop_set(table.audit, table.audit_rank)]
     answers, worth = _judged(parts, version, items)
     before = _judged(parts, previous, items)[0] if previous is not None else []
-    compared = None
-    if earlier is not None and comparable(schema):
-        compared = earlier[0], _judged(parts, earlier[1], items)[0]
+    compared = None if earlier is None else (earlier[0], _judged(parts, earlier[1], items)[0])
     columns = partial(_frozen_columns, parts, schema, items)
     points, change = rise(schema, train, answers, compared, columns, seed=parts.settings.seed)
     return {
         "labels": len(train),
         "classes": round(diversity(schema, train), 2),
         "cross_validation": [{"labels": p.labels, "accuracy": round(p.accuracy, 4), "n": p.n} for p in points],
-        "change": asdict(change) if change else None,
+        "change": {**asdict(change), "share": round(change.share, 4)} if change else None,
         "kappa": round(_agreement(before, answers), 4) if before and answers else None,
         "uncertainty": round(float(np.mean(worth)), 4) if len(worth) else None,
     }
@@ -69,6 +68,13 @@ def comparable(schema: Schema) -> bool:
     right or wrong."""
     control, *more = schema.controls
     return not more and countable(problem_for(control))
+
+
+def earlier_one(schema: Schema, known: Sequence[tuple[int, T]], labels: int) -> tuple[int, T] | None:
+    """With which of ``known``, oldest first, each with the number of its examples, a version of ``labels`` examples is
+    compared: the newest of far fewer. None without one, and where the schema is not :func:`comparable`."""
+    fewer = [one for one in known if 1 <= one[0] <= APART * labels]
+    return fewer[-1] if fewer and comparable(schema) else None
 
 
 def rise(
@@ -82,17 +88,17 @@ def rise(
 ) -> tuple[list[Point], Change | None]:
     """What tells how steep the learning curve of a version still is, for a single control.
 
-    ``answers`` of the version, and of an ``earlier`` one with the number of its examples (see :data:`APART`): how many
-    changed. Without one, or where an answer is more than right or wrong, cross-validated points of heads, and how many
-    answers change between heads; ``columns`` gives the columns of examples, and of the stop set, on features of the
-    frozen base model. Of several controls nothing, since only points of one can be beside audited ones.
+    ``answers`` of the version, and of the :func:`earlier_one` with the number of its examples: how many changed.
+    Without that, cross-validated points of heads, and how many answers change between heads; ``columns`` gives those of
+    N examples, (N, W), and of the stop set, (M, W), on features of the frozen base model. Of several controls nothing,
+    since only points of one can be beside audited ones.
     """
     control, *more = schema.controls
     problem = problem_for(control)
     taught = [e for e in train if control.name in e.targets]
     if more or not taught:
         return [], None
-    if earlier is not None and answers and earlier[0] <= APART * len(train) and comparable(schema):
+    if earlier is not None and answers:
         changed = [one != other for one, other in zip(earlier[1], answers, strict=True)]
         return [], Change(earlier[0], len(train), float(np.mean(changed)))
     if not problem.fast:
@@ -146,14 +152,8 @@ def _judged(
     store.fill(version, items)
     rows = store.get(items)
     outputs = version.within(0).outputs(items, rows)
-    words = [[_word(c, output) for output in outputs[c.name]] for c in quick]
+    words = [[said(problem_for(c), output) for output in outputs[c.name]] for c in quick]
     return list(zip(*words, strict=True)), version.judge.worth(rows)
-
-
-def _word(control: Control, output: Output) -> Hashable:
-    problem = problem_for(control)
-    answer = problem.answer(output)
-    return None if answer is None else problem.category(answer)
 
 
 def _agreement(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:

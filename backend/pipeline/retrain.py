@@ -20,7 +20,7 @@ from backend.active.metrics import accuracy_interval, worse_beyond_noise
 from backend.errors import UserError
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec, TextSpec
-from backend.pipeline.evaluation import APART, evaluate, interval_json, stop_set
+from backend.pipeline.evaluation import earlier_one, evaluate, interval_json, stop_set
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.pipeline.publish import load
@@ -324,8 +324,8 @@ def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], vers
     rows = [r for r in records.versions(parts.registry, project.key) if r.schema_hash == schema.hash]
     previous = load(parts, project, rows[-1].name) if rows else None
     known = [(r.meta["evaluation"]["labels"], r.name) for r in rows if r.meta.get("evaluation")]
-    fewer = [(labels, name) for labels, name in known if 1 <= labels <= APART * len(train)]
-    earlier = (fewer[-1][0], load(parts, project, fewer[-1][1])) if fewer else None
+    fewer = earlier_one(schema, known, len(train))
+    earlier = None if fewer is None else (fewer[0], load(parts, project, fewer[1]))
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
     return evaluate(parts, schema, train, table, version, previous, earlier)
 

@@ -210,6 +210,12 @@ def problem_for(control: Control) -> Problem:
     return PROBLEMS[control.kind]
 
 
+def said(problem: Problem, output: Output) -> Hashable:
+    """The category of what an output answers: equal for outputs that say the same, None for those that say nothing."""
+    answer = problem.answer(output)
+    return None if answer is None else problem.category(answer)
+
+
 def readers(schema: Schema) -> frozenset[str]:
     """The models that read for the controls of a schema: ``encoder``, ``generator``."""
     return frozenset(problem_for(control).reads for control in schema.controls)

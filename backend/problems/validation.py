@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.active.curve import Change, Point
-from backend.problems.base import Problem
+from backend.problems.base import Problem, said
 from backend.problems.schema import Control, Floats
 
 FOLDS = 5
@@ -76,10 +76,7 @@ def change_of_heads(
         if not problem.can_fit(control, taught):
             return None
         head = problem.fit_head(control, columns[at], taught, seed=seed)
-        return [
-            None if a is None else problem.category(a)
-            for a in map(problem.answer, problem.outputs(control, head, others))
-        ]
+        return [said(problem, output) for output in problem.outputs(control, head, others)]
 
     half, whole = len(chosen) // 2, answers(chosen)
     if whole is None:

@@ -15,9 +15,9 @@ import numpy as np
 
 from backend.active.curve import Point, predicted_gain
 from backend.pipeline.decide import Field, Policy, decide, fresh_judge
-from backend.pipeline.evaluation import APART, comparable, diversity, rise, stop_set
+from backend.pipeline.evaluation import comparable, diversity, earlier_one, rise, stop_set
 from backend.pipeline.retrain import qualities
-from backend.problems.base import contexts, problem_for, readers
+from backend.problems.base import contexts, problem_for, readers, said
 from backend.problems.schema import Example, Floats, Item
 from backend.problems.training import examples_in_update
 from backend.problems.version import cold_version
@@ -146,8 +146,7 @@ class Run:
         (control,) = self._data.schema.controls
         problem = problem_for(control)
         outputs = self._learner.outputs([self._data.pool[p].item for p in self._stop])
-        answers = map(problem.answer, outputs[control.name])
-        return [None if answer is None else problem.category(answer) for answer in answers]
+        return [said(problem, output) for output in outputs[control.name]]
 
     def _note_answers(self, answers: list[Any] | None) -> None:
         if answers is not None:
@@ -159,8 +158,7 @@ class Run:
     def _predicted_gain(self) -> dict[str, float]:
         """What a project would be told of the accuracy that the next labels add."""
         schema, train = self._data.schema, examples(self._data, self._trained())
-        fewer = [a for a in self._answers if a[0] <= APART * len(train)]
-        answers, earlier = self._answers[-1][1] if self._answers else [], fewer[-1] if fewer else None
+        answers, earlier = self._answers[-1][1] if self._answers else [], earlier_one(schema, self._answers, len(train))
         points, change = rise(schema, train, answers, earlier, self._columns, seed=self._seed)
         more, classes = NEXT * (1 - self._plan.audit_share), diversity(schema, train)
         changes = [] if change is None else [change]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backend.pipeline import mirror, retrain
-from backend.pipeline.evaluation import evaluate, stop_set
+from backend.pipeline.evaluation import earlier_one, evaluate, stop_set
 from backend.pipeline.pool import read_labels
 from backend.pipeline.status import status
 from backend.problems.schema import Output
@@ -30,7 +30,8 @@ def evaluation(parts, project, base="words-1", earlier=None):
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
     train, _ = retrain.split(table, read_labels(parts.registry, project, table))
     old, new = (cold_version(WordEncoder(base_id), project.asks()) for base_id in ("words-1", base))
-    return evaluate(parts, project.asks(), train, table, new, old, earlier and (earlier, old))
+    known = [] if earlier is None else [(earlier, old)]
+    return evaluate(parts, project.asks(), train, table, new, old, earlier_one(project.asks(), known, len(train)))
 
 
 def version(parts, project, name, labels, measured):
