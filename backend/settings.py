@@ -102,8 +102,13 @@ class Settings(BaseSettings):
     train_batch_size: int = Field(
         16,
         ge=1,
-        description="Texts in one update: as many tasks, fewer (at least four) where each is a list of texts; "
-        "taken in halves when memory runs out.",
+        description="Texts in one update: as many tasks, fewer (at least four) where each is a list of texts.",
+    )
+    train_tokens: int = Field(
+        0,
+        ge=0,
+        description="Tokens (padding counted) of an update that are in memory at once; what is more is taken in "
+        "portions. 0: 4096 on a CPU; all on a GPU, and smaller portions when its memory runs out.",
     )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the adapter.")
     lora_rank: int = Field(8, ge=1, description="Rank of the LoRA adapter; alpha is twice that.")

@@ -17,3 +17,16 @@ def batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
         made[-1].append(position)
         room -= 1
     return made
+
+
+def portions(lengths: Sequence[int], max_tokens: float) -> list[slice]:
+    """Items in their order, cut into portions that have at most ``max_tokens`` tokens, padded to the longest of each;
+    an item that is longer is alone."""
+    made: list[slice] = []
+    start = longest = 0
+    for at, length in enumerate(lengths):
+        if at > start and (at + 1 - start) * max(longest, length) > max_tokens:
+            made.append(slice(start, at))
+            start, longest = at, 0
+        longest = max(longest, length)
+    return [*made, slice(start, len(lengths))] if lengths else []

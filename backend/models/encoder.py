@@ -338,7 +338,8 @@ def _positions(model: nn.Module) -> int:
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return int(getattr(model.config, "max_position_embeddings", None) or 2**31)
+    told = getattr(model.config, "max_position_embeddings", None) or 0
+    return int(told) if told > 0 else 2**31  # XLNet says -1: as many as there are
 
 
 def fingerprint(model: nn.Module, read: Sequence[Any]) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import inspect
 import json
 import threading
 import time
@@ -53,6 +54,7 @@ class Generator:
         self.device = next(model.parameters()).device
         config: Any = model.config
         self.paired = bool(config.is_encoder_decoder)  # an encoder for the prompt, a decoder for the text
+        self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
         end = tokenizer.eos_token_id
         stops = model.generation_config.eos_token_id  # type: ignore[union-attr]
         self.ends = [s for s in (end, *(stops if isinstance(stops, list) else [stops])) if s is not None]
@@ -220,8 +222,11 @@ class Generator:
             ids, mask = self._filled([source + text for source, text in pairs], self.pad)
             starts = torch.tensor([len(source) for source, _ in pairs], device=self.device)
             place = torch.arange(ids.shape[1], device=self.device)
-            logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
-            labels, counted = ids[:, 1:], (mask * (place >= starts[:, None]))[:, 1:]
+            first = max(1, min(len(source) for source, _ in pairs))  # no text is before it
+            kept = ids.shape[1] - first + 1  # places whose logits are of use: a vocabulary is large
+            how = {"logits_to_keep": kept} if self._keeps else {}
+            logits = model(input_ids=ids, attention_mask=mask, **how).logits[:, -kept:-1]
+            labels, counted = ids[:, first:], (mask * (place >= starts[:, None]))[:, first:]
         logps = torch.log_softmax(logits.float(), dim=2).gather(2, labels.clamp(min=0).unsqueeze(2)).squeeze(2)
         return logps * counted, counted
 

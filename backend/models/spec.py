@@ -10,13 +10,15 @@ from backend.settings import Settings
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A base model and how it is run. ``threads`` 0: one for each core; ``revision`` only matters for hub names."""
+    """A base model and how it is run. ``threads`` 0: one for each core; ``train_tokens`` 0: what suits the device;
+    ``revision`` only matters for hub names."""
 
     name: str
     revision: str = ""
     text_prefix: str = ""
     max_tokens: int = 256
     batch_tokens: int = 4096
+    train_tokens: int = 0
     device: str = "auto"
     threads: int = 0
 
@@ -29,6 +31,7 @@ class ModelSpec:
             text_prefix=settings.text_prefix,
             max_tokens=settings.max_tokens,
             batch_tokens=settings.batch_tokens,
+            train_tokens=settings.train_tokens,
             device=settings.device,
             threads=settings.threads,
         )
@@ -49,6 +52,7 @@ class TextSpec:
     beams: int = 1
     samples: int = 0
     batch_tokens: int = 4096
+    train_tokens: int = 0
     device: str = "auto"
     threads: int = 0
 
@@ -67,6 +71,7 @@ class TextSpec:
             beams=settings.text_beams,
             samples=settings.text_samples,
             batch_tokens=settings.batch_tokens,
+            train_tokens=settings.train_tokens,
             device=settings.device,
             threads=settings.threads,
         )

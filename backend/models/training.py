@@ -7,6 +7,7 @@ et al., On the Stability of Fine-tuning BERT, 2021). A contrastive loss pulls ex
 labels it is worth more than any other number of the recipe.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from backend.active.head import LinearHead
 from backend.errors import ModelError
+from backend.models.batching import portions
 from backend.models.device import autocast, free_memory, out_of_memory
 from backend.models.encoder import Encoder, last_hidden, mean_pooled, share, without_alias_warning
 from backend.models.recipe import Recipe
@@ -34,6 +37,8 @@ Loss = Callable[[Tensor, NDArray[np.int64]], Tensor]
 Progress = Callable[[int, int, float], None]
 
 log = logger("training")
+
+CPU_TOKENS = 4096  # in memory at once: a CPU's memory does not run out with an error, the system kills the process
 
 GROUP = (4, 16)  # updates, at least and at most, whose examples are sorted by length
 
@@ -82,9 +87,10 @@ def train_adapter(
 
     A sequence that several heads read of an example goes through the encoder once.
     ``start``: the folder of an adapter of the same base and rank that this one starts near (``recipe.warm_start``).
-    ``on_progress(step, steps, loss)`` is called after each update; ``steps`` falls where a plateau is seen. Out of
-    memory halves the examples that are in memory at once, not the update (the contrastive loss then compares within
-    each portion). Raises ModelError where that does not help or the loss is not finite.
+    ``on_progress(step, steps, loss)`` is called after each update; ``steps`` falls where a plateau is seen. An update
+    whose examples do not fit into memory at once (``train_tokens`` of the encoder's spec) is made in portions; lack of
+    memory makes these smaller. It is the same update, but the contrastive loss compares within each portion. Raises
+    ModelError where that does not help or the loss is not finite.
     """
     torch.manual_seed(recipe.seed)
     model = attach(encoder, recipe)
@@ -154,18 +160,24 @@ def attach(base: "Encoder | Generator", recipe: Recipe) -> Any:
 
     model = share(base.model)
     model.config._name_or_path = base.spec.name  # type: ignore[union-attr]
-    names = linear_layers(model)
-    if not names:
+    layers = linear_layers(model)
+    if not layers:
         raise ModelError(f"{base.spec.name} has no linear layers that an adapter could go to.")
     config = LoraConfig(
         r=recipe.lora_rank,
         lora_alpha=int(recipe.lora_alpha_ratio * recipe.lora_rank),
         lora_dropout=0.0,  # the model's own dropout is enough; theirs costs a third of the update
-        target_modules=names,
+        target_modules=list(layers),
+        fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in layers.values()),
         bias="none",
     )
     with without_alias_warning():
         return get_peft_model(model, config).train()
+
+
+def room_of(base: "Encoder | Generator") -> float:
+    """How many tokens (padding counted) a training of this model has in memory at once."""
+    return base.spec.train_tokens or (CPU_TOKENS if base.device.type == "cpu" else math.inf)
 
 
 def blend(model: Any, folder: Path, share: float) -> None:
@@ -185,12 +197,12 @@ def blend(model: Any, folder: Path, share: float) -> None:
     set_peft_model_state_dict(model, mixed)
 
 
-def linear_layers(model: nn.Module) -> list[str]:
-    """Full names of all linear layers of attention and MLP; poolers and what gives tokens their logits are not among
-    them."""
+def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """All linear layers of attention and MLP by their full names, those of GPT-2 and its kin (Conv1D) too; poolers and
+    what gives tokens their logits are not among them."""
     logits = getattr(model, "get_output_embeddings", lambda: None)()
-    linear = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not logits]
-    return [n for n, _ in linear if "pooler" not in n.split(".")]
+    linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not logits}
+    return {n: m for n, m in linear.items() if "pooler" not in n.split(".")}
 
 
 def contrast(features: Tensor, groups: Tensor, temperature: float) -> Tensor:
@@ -212,17 +224,19 @@ def contrast(features: Tensor, groups: Tensor, temperature: float) -> Tensor:
 
 
 class Descent(ABC):
-    """One training: its schedule, optimiser, and how many examples fit into memory.
+    """One training: its schedule, optimiser, and how many tokens fit into memory.
 
-    ``groups``: parameters with their peak rates, as optimisers take them; ``lengths``: tokens of each example.
-    ``length_setting`` and ``rate_setting`` are what a user changes where there are too many, or the loss is lost.
+    ``groups``: parameters with their peak rates, as optimisers take them; ``lengths``: tokens of each example;
+    ``room``: tokens that are in memory at once. ``length_setting`` and ``rate_setting`` are what a user changes where
+    there are too many, or the loss is lost.
     """
 
     length_setting, rate_setting = "MAX_TOKENS", "LEARNING_RATE"
 
-    def __init__(self, groups: list[dict[str, Any]], recipe: Recipe, lengths: Sequence[int], *, warm: bool) -> None:
-        self.recipe, self.lengths = recipe, lengths
-        self.at_once = recipe.batch_size
+    def __init__(
+        self, groups: list[dict[str, Any]], recipe: Recipe, lengths: Sequence[int], *, room: float, warm: bool
+    ) -> None:
+        self.recipe, self.lengths, self.room = recipe, lengths, room
         self.plan = Schedule(recipe, len(lengths), warm=warm)
         self.trained = [p for group in groups for p in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
@@ -255,18 +269,19 @@ class Descent(ABC):
 
     def _gradients(self, batch: NDArray[np.int64]) -> float:
         """Gradients of the whole batch, in portions that fit; again with smaller ones where memory runs out."""
+        lengths = [self.lengths[row] for row in batch]
+        parts = portions(lengths, self.room)
         try:
             self.optimizer.zero_grad(set_to_none=True)
-            starts = range(0, len(batch), self.at_once)
-            return sum(self._portion(batch[s : s + self.at_once], len(batch)) for s in starts)
+            return sum(self._portion(batch[part], len(batch)) for part in parts)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-        if self.at_once == 1:
+        if len(parts) == len(batch):
             raise ModelError("No memory for training on one example at a time.", f"Lower {self.length_setting}.")
         free_memory()
-        self.at_once = max(1, self.at_once // 2)
-        log.warning("out of memory: fewer examples at once, the same update", at_once=self.at_once)
+        self.room = max((part.stop - part.start) * max(lengths[part]) for part in parts) / 2
+        log.warning("out of memory: fewer examples at once, the same update", tokens=int(self.room))
         return self._gradients(batch)
 
 
@@ -292,7 +307,7 @@ class _Run(Descent):
             {"params": adapter, "lr": recipe.learning_rate},
             {"params": head, "lr": recipe.learning_rate * recipe.head_lr_ratio},
         ]
-        super().__init__(groups, recipe, read.lengths(), warm=warm)
+        super().__init__(groups, recipe, read.lengths(), room=room_of(encoder), warm=warm)
         self.groups = {n: torch.from_numpy(t.groups).to(encoder.device) for n, t in tasks.items()}
 
     def _portion(self, rows: NDArray[np.int64], n: int) -> float:

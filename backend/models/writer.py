@@ -17,7 +17,7 @@ from backend.active.head import LinearHead
 from backend.models.device import autocast
 from backend.models.generator import Generator, Pair
 from backend.models.recipe import Recipe
-from backend.models.training import Descent, Progress, Trained, attach, blend
+from backend.models.training import Descent, Progress, Trained, attach, blend, room_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ class _Run(Descent):
         self.shares = torch.tensor(shares, device=generator.device)
         adapter = [p for p in model.parameters() if p.requires_grad]
         groups = [{"params": adapter, "lr": recipe.learning_rate}]
-        super().__init__(groups, recipe, [len(a) + len(b) for a, b in self.pairs], warm=warm)
+        lengths = [len(a) + len(b) for a, b in self.pairs]
+        super().__init__(groups, recipe, lengths, room=room_of(generator), warm=warm)
 
     def _portion(self, rows: NDArray[np.int64], n: int) -> float:
         with autocast(self.generator.device):

@@ -6,6 +6,7 @@ A snapshot's hash names the work: the same labels, recipe and base model are the
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -179,7 +180,7 @@ def measurable(schema: Schema, held_out: Sequence[Example]) -> list[Example]:
 def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Progress) -> str:
     """Train in a process of its own and store the result; its key in the storage. Done already: returned at once.
 
-    Raises UserError with the last line of the training's log where it failed.
+    Raises UserError with the last line of the training's log where it failed, or what to do where it was killed.
     """
     location = f"{key}/{snapshot['hash']}"
     if parts.storage.has(location):
@@ -206,6 +207,11 @@ def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Prog
             assert job.stdout is not None
             for line in job.stdout:
                 _report(line, on_progress)
+    if job.returncode == -signal.SIGKILL:
+        raise UserError(
+            "The training process was killed: memory ran out, most likely.",
+            "Give it more, lower TRAIN_TOKENS, MAX_TOKENS or TEXT_MAX_TOKENS, or choose a smaller model.",
+        )
     if job.returncode != 0:
         lines = log_file.read_text().strip().splitlines()
         last = lines[-1] if lines else f"exit code {job.returncode}"

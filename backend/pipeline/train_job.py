@@ -5,6 +5,7 @@ Reads the snapshot, writes the version's directory, says how far it is as JSON l
 itself when its standard input closes, so that it never outlives the worker that started it.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -20,6 +21,8 @@ def main(snapshot: str, out: str, start: str = "") -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(10)  # predictions and the queue come first
+    with contextlib.suppress(OSError):  # not on Linux
+        Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, it is this process that ends
     from tqdm import tqdm
 
     from backend.models.recipe import Recipe

@@ -1,10 +1,12 @@
 """One engine for SQLite and PostgreSQL."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from filelock import FileLock
 
 from backend.registry.migrations import migrate
 
@@ -18,14 +20,22 @@ def open_database(url: str) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         engine = sa.create_engine(parsed, pool_pre_ping=True)
-    else:
-        if parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(parsed, connect_args={"timeout": 30})
-        sa.event.listen(engine, "connect", _on_connect)
-        sa.event.listen(engine, "begin", _on_begin)
-    migrate(engine)
+        migrate(engine)
+        return engine
+    engine = sa.create_engine(parsed, connect_args={"timeout": 30})
+    sa.event.listen(engine, "connect", _on_connect)
+    sa.event.listen(engine, "begin", _on_begin)
+    with _first(parsed.database):
+        migrate(engine)
     return engine
+
+
+def _first(file: str | None) -> AbstractContextManager[Any]:
+    """Inside, no one else turns a new database to WAL mode: SQLite waits for locks, but not always for that one."""
+    if not file:
+        return nullcontext()
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(f"{file}.lock")
 
 
 def _on_connect(connection: Any, _: Any) -> None:

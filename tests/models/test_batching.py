@@ -1,9 +1,11 @@
 """Batches: every item once, bounded, of similar length."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.models.batching import batches
+from backend.models.batching import batches, portions
 
 
 @given(st.lists(st.integers(1, 300), max_size=120), st.integers(1, 500))
@@ -21,3 +23,12 @@ def test_padding_is_small_where_lengths_differ() -> None:
     lengths = [(7 * i) % 60 + 4 for i in range(400)]
     padded = sum(max(lengths[at] for at in batch) * len(batch) for batch in batches(lengths, 512))
     assert padded < 1.1 * sum(lengths)
+
+
+@given(st.lists(st.integers(0, 300), max_size=60), st.integers(1, 2000))
+def test_portions_are_the_items_in_order_each_as_large_as_fits(lengths: list[int], max_tokens: int) -> None:
+    made = [lengths[part] for part in portions(lengths, max_tokens)]
+    assert [length for part in made for length in part] == lengths
+    assert all(len(part) == 1 or len(part) * max(part) <= max_tokens for part in made)
+    for part, following in pairwise(made):
+        assert (len(part) + 1) * max(*part, following[0]) > max_tokens

@@ -1,5 +1,6 @@
 """The training loop: it learns, repeats itself, survives lack of memory, and draws fairly."""
 
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,18 @@ from backend.active.head import LinearHead
 from backend.errors import ModelError
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
-from backend.models.training import HeadTask, Trained, attach, blend, contrast, draws, linear_layers, train_adapter
+from backend.models.training import (
+    CPU_TOKENS,
+    HeadTask,
+    Trained,
+    attach,
+    blend,
+    contrast,
+    draws,
+    linear_layers,
+    room_of,
+    train_adapter,
+)
 
 TEXTS = [f"{a} {b}" for a in ("how many", "who is", "where is") for b in ("the man", "a river", "the city", "a number")]
 CLASSES = np.repeat([0, 1, 2], 4)
@@ -68,24 +80,77 @@ def test_the_same_seed_is_the_same_training(encoder: Encoder) -> None:
     assert not np.array_equal(one.heads["c"].weight, other.heads["c"].weight)
 
 
-def test_lack_of_memory_changes_the_portions_not_the_update(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    still = replace(RECIPE, steps=4)
+@pytest.fixture
+def undisturbed(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Encoder:
+    """The encoder without dropout: what it computes does not depend on the portions."""
     for module in encoder.model.modules():
         if isinstance(module, nn.Dropout):
             monkeypatch.setattr(module, "p", 0.0)
     for layer in encoder.model.encoder.layer:  # type: ignore[union-attr]
         monkeypatch.setattr(layer.attention.self.dropout, "p", 0.0)
-    expected, _ = train(encoder, still)
+    return encoder
+
+
+@pytest.fixture
+def sizes(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of what the model reads."""
+    found: list[tuple[int, ...]] = []
     forward = type(encoder.model).forward
+
+    def watched(self: nn.Module, input_ids: Tensor, **rest: object) -> object:
+        found.append(tuple(input_ids.shape))
+        return forward(self, input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(type(encoder.model), "forward", watched)
+    return found
+
+
+def test_lack_of_memory_changes_the_portions_not_the_update(
+    undisturbed: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = replace(RECIPE, steps=4)
+    expected, _ = train(undisturbed, still)
+    forward = type(undisturbed.model).forward
 
     def short_of_memory(self: nn.Module, input_ids: Tensor, **rest: object) -> object:
         if len(input_ids) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(self, input_ids=input_ids, **rest)
 
-    monkeypatch.setattr(type(encoder.model), "forward", short_of_memory)
-    halved, _ = train(encoder, still)
+    monkeypatch.setattr(type(undisturbed.model), "forward", short_of_memory)
+    halved, _ = train(undisturbed, still)
     assert halved.heads["c"].weight == pytest.approx(expected.heads["c"].weight, abs=1e-3)
+
+
+def test_no_memory_for_one_example_says_what_to_lower(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(self: nn.Module, **rest: object) -> object:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(type(encoder.model), "forward", no_memory)
+    with pytest.raises(ModelError) as caught:
+        train(encoder)
+    assert "MAX_TOKENS" in caught.value.hint
+
+
+@pytest.mark.parametrize("room", [1, 12])
+def test_an_update_has_so_many_tokens_in_memory_at_once(
+    undisturbed: Encoder, sizes: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    still = replace(RECIPE, steps=4)
+    expected, _ = train(undisturbed, still)
+    assert {rows for rows, _ in sizes} == {6}
+    sizes.clear()
+    monkeypatch.setattr(undisturbed, "spec", replace(undisturbed.spec, train_tokens=room))
+    portioned, _ = train(undisturbed, still)
+    assert all(rows == 1 or rows * tokens <= room for rows, tokens in sizes)
+    assert sum(rows for rows, _ in sizes) == 4 * 6
+    assert portioned.heads["c"].weight == pytest.approx(expected.heads["c"].weight, abs=1e-3)
+
+
+def test_only_a_cpu_has_a_bound_by_itself(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert room_of(encoder) == (CPU_TOKENS if encoder.device.type == "cpu" else math.inf)
+    monkeypatch.setattr(encoder, "spec", replace(encoder.spec, train_tokens=99))
+    assert room_of(encoder) == 99
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_a_sentence(encoder: Encoder) -> None:
@@ -102,19 +167,11 @@ def test_examples_without_a_target_teach_nothing(encoder: Encoder) -> None:
     assert not trained.heads["c"].weight.any()
 
 
-def test_heads_that_read_the_same_share_its_forward_pass(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    forward = type(encoder.model).forward
-
-    def counted(self: nn.Module, input_ids: Tensor, **rest: object) -> object:
-        seen.append(len(input_ids))
-        return forward(self, input_ids=input_ids, **rest)
-
-    monkeypatch.setattr(type(encoder.model), "forward", counted)
+def test_heads_that_read_the_same_share_its_forward_pass(encoder: Encoder, sizes: list[tuple[int, ...]]) -> None:
     other = replace(task(encoder), sequences=[encoder.tokens.ids([text, "a man"]) for text in TEXTS],
                     loss=lambda logits, rows: cross_entropy(logits[::2], rows))  # fmt: skip
     train_adapter(encoder, {"c": task(encoder), "d": other}, replace(RECIPE, steps=1), lambda *_: None)
-    assert seen == [2 * RECIPE.batch_size]
+    assert [rows for rows, _ in sizes] == [2 * RECIPE.batch_size]
 
 
 def test_a_head_over_tokens_sees_every_token(encoder: Encoder) -> None:
@@ -195,7 +252,7 @@ def test_batches_hold_similar_lengths() -> None:
 
 def test_the_adapter_goes_to_every_linear_layer_but_the_pooler(encoder: Encoder) -> None:
     model = nn.ModuleDict({"pooler": nn.Linear(2, 2), "mlp": nn.Linear(2, 2)})
-    assert linear_layers(model) == ["mlp"]
+    assert list(linear_layers(model)) == ["mlp"]
     assert len(linear_layers(encoder.model)) == 2 * 6
 
 

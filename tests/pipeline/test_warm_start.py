@@ -68,18 +68,36 @@ def test_without_the_setting_a_training_starts_from_scratch(labelled):
     assert retrain.take_snapshot(labelled, KEY)["start"] is None
 
 
-def test_the_training_process_is_told_the_folder(labelled, monkeypatch, tmp_path):
+@pytest.fixture
+def instead(monkeypatch, tmp_path):
+    """Put a line of Python in the place of the training."""
+
+    def put(line: str) -> None:
+        stand_in = tmp_path / "python"
+        stand_in.write_text(f"#!{retrain.sys.executable}\n{line}\n")
+        stand_in.chmod(0o755)
+        monkeypatch.setattr(retrain.sys, "executable", str(stand_in))
+
+    return put
+
+
+def test_the_training_process_is_told_the_folder(labelled, instead, tmp_path):
     activated(labelled, FITS)
     folder = Path(labelled.settings.storage) / "words-v1"
     folder.mkdir(parents=True)
     (folder / "version.json").write_text("{}")
     told = tmp_path / "told"
-    script = f"import sys; open({str(told)!r}, 'w').write(sys.argv[-1]); sys.exit(1)"
-    stand_in = tmp_path / "python"
-    stand_in.write_text(f"#!{retrain.sys.executable}\n{script}\n")
-    stand_in.chmod(0o755)
     snapshot = retrain.take_snapshot(labelled, KEY)
-    monkeypatch.setattr(retrain.sys, "executable", str(stand_in))
+    instead(f"import sys; open({str(told)!r}, 'w').write(sys.argv[-1]); sys.exit(1)")
     with pytest.raises(retrain.UserError, match="failed"):
         retrain.train(labelled, KEY, snapshot, lambda *_: None)
     assert told.read_text() == str(folder)
+
+
+def test_a_training_that_the_system_killed_says_what_to_lower(labelled, instead):
+    snapshot = retrain.take_snapshot(labelled, KEY)
+    instead("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(retrain.UserError, match="memory") as caught:
+        retrain.train(labelled, KEY, snapshot, lambda *_: None)
+    assert "TRAIN_TOKENS" in caught.value.hint
+    assert not labelled.storage.has(f"{KEY}/{snapshot['hash']}")

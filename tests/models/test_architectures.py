@@ -1,0 +1,103 @@
+"""Base models of other architectures than the rest of the tests use: each reads, writes, learns and comes back."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from backend.models.encoder import Encoder
+from backend.models.generator import Generator
+from backend.models.spec import ModelSpec, TextSpec
+from backend.models.writer import TextTask, train_writer
+from tests.models.test_generator import PAIRS, PROMPTS, START, texts
+from tests.models.test_generator import RECIPE as TEXT_RECIPE
+from tests.models.test_training import RECIPE, TEXTS, train
+from tests.models.tiny import save_tiny_bert, save_tiny_writer
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "max_position_embeddings": 40, "initializer_range": 0.2, "pad_token_id": 0,
+}  # fmt: skip
+GROUPED = {**SMALL, "num_key_value_heads": 2, "head_dim": 8, "bos_token_id": 0, "eos_token_id": 0}
+GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40, "bos_token_id": 0, "eos_token_id": 0}
+ENCODERS: dict[str, dict[str, Any]] = {
+    "mpnet": SMALL,
+    "xlm-roberta": SMALL,
+    "distilbert": {
+        "dim": 32,
+        "hidden_dim": 64,
+        "n_layers": 2,
+        "n_heads": 4,
+        "max_position_embeddings": 40,
+        "initializer_range": 0.2,
+    },
+    "modernbert": {**SMALL, "bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3},
+    "deberta-v2": {**SMALL, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16},
+    "albert": {**SMALL, "embedding_size": 16},
+    "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64, "initializer_range": 0.2},
+    "gpt2": {**GPT2, "initializer_range": 0.2},
+    "qwen3": GROUPED,
+    "gemma3_text": GROUPED,
+}
+PLACES = {"mpnet": 38, "xlm-roberta": 39, "xlnet": 64}  # two and one are not for tokens; as many as there are
+ROOMY = {"max_position_embeddings": 128}
+PAIRED = {
+    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "init_std": 0.2, "dropout": 0.0, "forced_eos_token_id": None,
+    "decoder_start_token_id": 1, **ROOMY,
+}  # fmt: skip
+WRITERS: dict[str, dict[str, Any]] = {
+    "gpt2": {**GPT2, "n_positions": 128, "initializer_range": 0.2, "resid_pdrop": 0, "embd_pdrop": 0, "attn_pdrop": 0},
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.2},
+    "qwen3": {**GROUPED, **ROOMY},
+    "mbart": PAIRED,
+    "m2m_100": PAIRED,
+}
+
+
+def save(folder: Path, auto: Any, kind: str, config: dict[str, Any]) -> Path:
+    """Save a random model of a ``kind`` beside the tokenizer that is in the folder; the folder."""
+    torch.manual_seed(0)
+    words = len(AutoTokenizer.from_pretrained(str(folder)))
+    auto.from_config(AutoConfig.for_model(kind, **{"vocab_size": words, **config})).save_pretrained(str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_an_encoder(kind: str, tmp_path: Path, device: str) -> None:
+    folder = save(save_tiny_bert(tmp_path / kind), AutoModel, kind, ENCODERS[kind])
+    encoder = Encoder.load(ModelSpec(str(folder), device=device, threads=1, max_tokens=64))
+    assert encoder.tokens.max_tokens == PLACES.get(kind, 40)
+    before = encoder.embed([*TEXTS, "how many " * 60])  # longer than the model reads
+    assert np.allclose(encoder.embed(TEXTS[:1]), before[0], atol=1e-4 if device == "cpu" else 0.1)
+    windows = encoder.tokens.windows("the city of a man " * 30, before="how far")
+    assert [len(states) for states in encoder.hidden([w.ids for w in windows])] == [len(w.ids) for w in windows]
+    trained, losses = train(encoder, replace(RECIPE, steps=20))
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    (tmp_path / "adapter").mkdir()
+    trained.save(tmp_path / "adapter")
+    assert np.abs(encoder.adapted(tmp_path / "adapter").embed(TEXTS) - before[:-1]).max() > 0.1
+    assert np.array_equal(encoder.embed(TEXTS), encoder.embed(TEXTS))
+    assert np.allclose(encoder.embed(TEXTS), before[:-1], atol=1e-4 if device == "cpu" else 0.1)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_writer(kind: str, tmp_path: Path, device: str) -> None:
+    paired = WRITERS[kind] is PAIRED
+    auto = AutoModelForSeq2SeqLM if paired else AutoModelForCausalLM
+    ends = {"eos_token_id": 0, "bos_token_id": 0, "pad_token_id": int(paired)}
+    folder = save_tiny_writer(tmp_path / kind, "seq2seq" if paired else "causal")
+    save(folder, auto, kind, {**WRITERS[kind], **ends})
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    generator = Generator.load(TextSpec(str(folder), device=device, threads=1, max_new_tokens=6))
+    alone = [generator.within(60).write([prompt])[0] for prompt in PROMPTS]
+    generator._memory.clear()
+    assert texts(generator.write(PROMPTS)) == texts(alone)
+    task = TextTask(list(PAIRS), [(text,) for text in PAIRS.values()], START)
+    (tmp_path / "adapter").mkdir()
+    train_writer(generator, {"answer": task}, TEXT_RECIPE, lambda *_: None).save(tmp_path / "adapter")
+    assert texts(generator.adapted(tmp_path / "adapter").write(list(PAIRS))) == [[text] for text in PAIRS.values()]
