@@ -108,7 +108,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         description="Tokens (padding counted) of an update that are in memory at once; what is more is taken in "
-        "portions. 0: 4096 on a CPU; all on a GPU, and smaller portions when its memory runs out.",
+        "portions. 0: on a CPU 1024, for choices (whose texts are compared with each other) 4096; on a GPU all, and "
+        "less when its memory runs out.",
     )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the adapter.")
     lora_rank: int = Field(8, ge=1, description="Rank of the LoRA adapter; alpha is twice that.")

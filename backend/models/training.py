@@ -38,7 +38,9 @@ Progress = Callable[[int, int, float], None]
 
 log = logger("training")
 
-CPU_TOKENS = 4096  # in memory at once: a CPU's memory does not run out with an error, the system kills the process
+# In memory at once, since a CPU's does not run out with an error: the system kills the process. Few are faster, too;
+# more where examples are compared with each other.
+CPU_TOKENS, CPU_TOKENS_COMPARED = 1024, 4096
 
 GROUP = (4, 16)  # updates, at least and at most, whose examples are sorted by length
 
@@ -175,9 +177,11 @@ def attach(base: "Encoder | Generator", recipe: Recipe) -> Any:
         return get_peft_model(model, config).train()
 
 
-def room_of(base: "Encoder | Generator") -> float:
-    """How many tokens (padding counted) a training of this model has in memory at once."""
-    return base.spec.train_tokens or (CPU_TOKENS if base.device.type == "cpu" else math.inf)
+def room_of(base: "Encoder | Generator", *, compared: bool = False) -> float:
+    """How many tokens (padding counted) a training of this model has in memory at once. ``compared``: whether its
+    examples are compared with each other."""
+    usual = CPU_TOKENS_COMPARED if compared else CPU_TOKENS
+    return base.spec.train_tokens or (usual if base.device.type == "cpu" else math.inf)
 
 
 def blend(model: Any, folder: Path, share: float) -> None:
@@ -307,7 +311,8 @@ class _Run(Descent):
             {"params": adapter, "lr": recipe.learning_rate},
             {"params": head, "lr": recipe.learning_rate * recipe.head_lr_ratio},
         ]
-        super().__init__(groups, recipe, read.lengths(), room=room_of(encoder), warm=warm)
+        compared = recipe.contrast > 0 and any((task.groups >= 0).any() for task in tasks.values())
+        super().__init__(groups, recipe, read.lengths(), room=room_of(encoder, compared=compared), warm=warm)
         self.groups = {n: torch.from_numpy(t.groups).to(encoder.device) for n, t in tasks.items()}
 
     def _portion(self, rows: NDArray[np.int64], n: int) -> float:

@@ -17,6 +17,7 @@ from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.models.training import (
     CPU_TOKENS,
+    CPU_TOKENS_COMPARED,
     HeadTask,
     Trained,
     attach,
@@ -147,8 +148,18 @@ def test_an_update_has_so_many_tokens_in_memory_at_once(
     assert portioned.heads["c"].weight == pytest.approx(expected.heads["c"].weight, abs=1e-3)
 
 
+@pytest.mark.parametrize(("contrast", "together"), [(0.0, False), (0.5, True)])
+def test_examples_that_are_compared_are_in_memory_together(
+    encoder: Encoder, sizes: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch, contrast: float, together: bool
+) -> None:
+    monkeypatch.setattr("backend.models.training.CPU_TOKENS", 1)
+    train(encoder, replace(RECIPE, steps=1, contrast=contrast))
+    assert ([rows for rows, _ in sizes] == [6]) == (together or encoder.device.type != "cpu")
+
+
 def test_only_a_cpu_has_a_bound_by_itself(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert room_of(encoder) == (CPU_TOKENS if encoder.device.type == "cpu" else math.inf)
+    bounds = (CPU_TOKENS, CPU_TOKENS_COMPARED) if encoder.device.type == "cpu" else (math.inf, math.inf)
+    assert (room_of(encoder), room_of(encoder, compared=True)) == bounds
     monkeypatch.setattr(encoder, "spec", replace(encoder.spec, train_tokens=99))
     assert room_of(encoder) == 99
 
