@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-ProjectId = Annotated[int, typer.Argument(help="The project's number in Label Studio.")]
+ProjectId = Annotated[int, typer.Argument(min=1, max=2**31 - 1, help="The project's number in Label Studio.")]
 BackendUrl = Annotated[str, typer.Option("--backend-url", help="This server's address as Label Studio reaches it.")]
 
 
@@ -94,7 +94,8 @@ def disconnect(project: ProjectId, backend_url: BackendUrl, as_json: AsJson = Fa
 
 @app.command()
 def doctor(
-    project: Annotated[int | None, typer.Argument(help="Also examine this project.")] = None, as_json: AsJson = False
+    project: Annotated[int | None, typer.Argument(min=1, max=2**31 - 1, help="Also examine this project.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Find the usual causes of trouble and say what to do. Exit code 1 if there is an error among them."""
     from dataclasses import asdict
@@ -180,7 +181,7 @@ def simulate(
     strategy: Annotated[
         list[str] | None, typer.Option(help="Compare this one too; may be repeated. `default` and `random` always are.")
     ] = None,
-    labels: Annotated[int, typer.Option(min=2, help="Labels given in each run.")] = 500,
+    labels: Annotated[int, typer.Option(min=2, help="Labels given in each run, unless --rounds says.")] = 500,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each strategy; six or more for a claim.")] = 6,
     adapter: Annotated[
         str, typer.Option(help="`lora` as in production, or `none`: a head on frozen features.")
@@ -205,7 +206,7 @@ def simulate(
     if adapter not in ("lora", "none"):
         raise UserError(f"There is no adapter {adapter!r}.", "Use lora or none.")
     given = plans.numbers(rounds)
-    most = max([labels, *given])
+    most = max(given) if given else labels
     content = plans.read_data(data, test, most, config, test_tasks)
     plan = plans.plan_of(
         load_settings(threads=1),
@@ -217,6 +218,7 @@ def simulate(
         batch=batch,
         audit_share=audit_share,
         test_tasks=test_tasks,
+        config=config,
     )
     results = run(plan, content, strategy or [], seeds, out, jobs or jobs_here())
     write_report(results, out)

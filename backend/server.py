@@ -28,7 +28,7 @@ def run_web(settings: Settings) -> None:
     class Web(BaseApplication):
         def load_config(self) -> None:
             options: dict[str, Any] = {
-                "bind": f"{settings.host}:{settings.port}",
+                "bind": settings.address,
                 "worker_class": "asgi",
                 "workers": 1,  # one model in memory; the thread pool serves side by side
                 "timeout": 300,
@@ -59,7 +59,7 @@ def run_worker(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     end_with_parent(stop.set)
-    with alone(settings.data_dir, "End the other worker, or give this one a DATA_DIR and a WORKER_ID of its own."):
+    with alone(settings.made_data_dir, "End the other worker, or give this one a DATA_DIR and a WORKER_ID of its own."):
         from backend.pipeline.jobs import Worker
         from backend.pipeline.parts import build_parts
 
@@ -75,15 +75,14 @@ def run_worker(settings: Settings) -> None:
 def run_serve(settings: Settings) -> int:
     """Web and worker on one machine, each started again when it ends; the exit code."""
     configure_logging(settings.log_level)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    _ = settings.webhook_token  # made once, before two processes ask for it
+    _ = settings.made_data_dir, settings.webhook_token  # made once, before two processes ask for it
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     keepers = [_Keeper(role, stop) for role in ("web", "worker")]
     for keeper in keepers:
         keeper.start()
-    log.info("serving", address=f"http://{settings.host}:{settings.port}", label_studio=settings.studio_url)
+    log.info("serving", address=f"http://{settings.address}", label_studio=settings.studio_url)
     stop.wait()
     for keeper in keepers:
         keeper.join(GRACE_S + 5)

@@ -3,11 +3,13 @@
 The README's table is made from this file (``ls-active settings --markdown``) and a test holds the two together.
 """
 
+import os
 import secrets
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -207,13 +209,33 @@ class Settings(BaseSettings):
         if self.webhook_secret.get_secret_value():
             return self.webhook_secret.get_secret_value()
         path = self.data_dir / "webhook.secret"
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(path, "x", opener=_private) as file:
-                file.write(secrets.token_urlsafe(32))
-        except FileExistsError:
-            pass
+        if not (path.exists() and path.read_text().strip()):
+            with FileLock(self.made_data_dir / "webhook.lock"):
+                if not (path.exists() and path.read_text().strip()):
+                    fresh = path.with_suffix(".fresh")
+                    with open(fresh, "w", opener=_private) as file:
+                        file.write(secrets.token_urlsafe(32))
+                    fresh.replace(path)  # whole or not there: an empty secret would let everybody in
         return path.read_text().strip()
+
+    @property
+    def address(self) -> str:
+        """Host and port that our server listens at, as addresses have them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def made_data_dir(self) -> Path:
+        """The data folder, made if it is missing. Raises UserError where it cannot be written to."""
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"DATA_DIR {self.data_dir} cannot be made: {error.strerror}.", _FOLDER_HINT) from None
+        if not os.access(self.data_dir, os.W_OK | os.X_OK):
+            raise UserError(f"DATA_DIR {self.data_dir} cannot be written to.", _FOLDER_HINT)
+        return self.data_dir
+
+
+_FOLDER_HINT = "Point DATA_DIR to a folder that this program may write to."
 
 
 def read_weights(text: str) -> dict[str, float]:
@@ -231,8 +253,6 @@ def read_weights(text: str) -> dict[str, float]:
 
 
 def _private(path: str, flags: int) -> int:
-    import os
-
     return os.open(path, flags, 0o600)
 
 

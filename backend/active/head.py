@@ -69,14 +69,19 @@ def fit_calibrated_head(
     folded, held = cross_validated_logits(features, targets, seed=seed), head.logits(np.asarray(held_features))
     weights = np.repeat([1.0, HELD_OUT_COUNTS], [len(folded), len(held)])
     temperature = fit_temperature(
-        np.concatenate([folded, held]), np.concatenate([targets, held_targets]), weights=weights
+        np.concatenate([folded, held]),
+        np.concatenate([np.asarray(targets)[: len(folded)], held_targets]),
+        weights=weights,
     )
     return LinearHead(head.weight, head.bias, temperature)
 
 
 def cross_validated_logits(features: ArrayLike, targets: ArrayLike, *, seed: int, folds: int = 5) -> Floats:
-    """Logits (N, K) of each example by a head that was fitted to the other folds. (N, D), (N, K) with N >= 2."""
+    """Logits (N, K) of each example by a head that was fitted to the other folds; (0, K) where there are no others.
+    Features (N, D) and targets (N, K)."""
     x, y = np.asarray(features), np.asarray(targets)
+    if len(x) < 2:
+        return np.zeros((0, y.shape[1]), np.float32)
     fold = np.random.default_rng(seed).permutation(len(x)) % min(folds, len(x))
     logits = np.zeros(y.shape, np.float32)
     for number in range(fold.max(initial=-1) + 1):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from backend.demo.formats import FORMATS, Format, Labelled, Row, choices_config, labels_of
+from backend.demo.formats import FORMATS, Format, Labelled, Row, choices_config, labels_of, most_stars
 from backend.errors import UserError
 from backend.problems.examples import learnable
 from backend.problems.schema import Example, Schema
@@ -103,9 +103,14 @@ def read_corpus(path: Path, config: Path | None = None) -> Corpus:
 def read_pair(data: Path, test: Path, config: Path | None = None) -> tuple[Corpus, Corpus]:
     """Both files, with one label config: that of the first. Raises UserError where the second has other labels."""
     train, held_back = read_corpus(data, config), read_corpus(test, config)
+    if config is not None:
+        return train, Corpus(train.config, held_back.tasks)
     unknown = sorted(labels_of(held_back.tasks) - labels_of(train.tasks))
-    if config is None and unknown:
+    if unknown:
         raise UserError(f"The test file has labels that the data has not: {', '.join(unknown[:10])}.")
+    stars = most_stars(held_back.tasks)
+    if stars > most_stars(train.tasks):
+        raise UserError(f"The test file has a task with {stars} stars, more than any of the data.")
     return train, Corpus(train.config, held_back.tasks)
 
 

@@ -12,7 +12,7 @@ from xml.sax.saxutils import quoteattr
 from backend.errors import UserError
 from backend.studio.objects import read_list
 
-MOST_STARS = 100
+STARS, MOST_STARS = 5, 100
 
 Result = list[dict[str, Any]]
 Row = Mapping[str, Any]
@@ -96,10 +96,16 @@ def labels_of(tasks: Iterable[Labelled]) -> set[str]:
     """The distinct labels of the tasks' results, whatever their control; texts that were written are none."""
     found: set[str] = set()
     for task in tasks:
-        for region in (r for r in task.result if r["type"] != "textarea"):
-            for value in region["value"].values():
+        for region in (r for r in task.result if r.get("type") != "textarea"):
+            for value in (region.get("value") or {}).values():
                 found |= {v for v in value if isinstance(v, str)} if isinstance(value, list) else set()
     return found
+
+
+def most_stars(tasks: Iterable[Labelled]) -> int:
+    """The highest rating of the tasks' results, at least the usual five."""
+    ratings = (region["value"]["rating"] for task in tasks for region in task.result if region.get("type") == "rating")
+    return int(max([STARS, *ratings]))
 
 
 def choices_config(labels: Sequence[str]) -> str:
@@ -173,6 +179,8 @@ def check_texts(*keys: str) -> Callable[[Row], None]:
         for key in keys:
             if not isinstance(row[key], str) or not row[key].strip():
                 raise ValueError(f"`{key}` must be a text that is not empty")
+            if any("\ud800" <= character <= "\udfff" for character in row[key]):
+                raise ValueError(f"`{key}` holds half of a surrogate pair, which no encoding can store")
 
     return check
 
@@ -197,7 +205,7 @@ def check_rating(row: Row) -> None:
 
 def rating_config(rows: Sequence[Row]) -> str:
     """A label config that asks for stars on the field ``text``: five, or as many as the rows have at most."""
-    most = max(5, *(row["rating"] for row in rows))
+    most = max(STARS, *(row["rating"] for row in rows))
     return _asking(f'<Rating name="rating" toName="text" maxRating="{most}"/>')
 
 

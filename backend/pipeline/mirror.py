@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.errors import NotFound, UnsupportedConfig
+from backend.errors import NotFound, UserError
 from backend.pipeline.parts import Parts
 from backend.problems.schema import Schema
 from backend.registry.database import now
@@ -71,7 +71,7 @@ def read_schema(label_config: str) -> tuple[Schema | None, str]:
     try:
         found = read_config(label_config)
         return found.schema, " ".join(found.left_out)
-    except UnsupportedConfig as error:
+    except UserError as error:
         return None, error.sentence()
 
 

@@ -49,6 +49,7 @@ def make_studio(settings: Settings) -> "Studio":
 
 def build_parts(settings: Settings) -> Parts:
     """All parts for these settings; opens and migrates the database, loads no model."""
+    _ = settings.made_data_dir
     registry = Registry(settings.database)
     storage = Storage(settings.storage, data_folder(settings, "cache", "versions"))
     return Parts(

@@ -82,6 +82,6 @@ def token_loss(
             smooth = (1 - smoothing) * share + smoothing / share.shape[1]
             losses = losses - (smooth * torch.log_softmax(means[:, part], dim=1)).sum(dim=1)
         by_example = torch.zeros(len(batch), device=logits.device)
-        return by_example.index_add(0, torch.tensor(owner, device=logits.device), losses) / usual
+        return by_example.index_add(0, torch.tensor(owner, dtype=torch.long, device=logits.device), losses) / usual
 
     return loss

@@ -49,6 +49,11 @@ class Control:
         return self.to_name.split(",")[0]
 
     @property
+    def shown(self) -> tuple[str, ...]:
+        """Keys of the task's data that its object tags show; the other fields are plain texts."""
+        return self.fields[: self.to_name.count(",") + 1]
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """All keys of the task's data that the control reads."""
         return (self.text_field, *self.more_fields)

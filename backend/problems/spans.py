@@ -155,7 +155,7 @@ class Spans(Common):
             units = {at: units_of(encoder.tokens, texts[at], words=False) for at in there}
         lessons = {at: _lesson(tags, units[at], spans[at], seed) for at in there}
         first = LinearHead(*_start(encoder, tags, list(lessons.values()), seed), extra=_extra(words, tags.layered))
-        usual = float(np.mean([len(lesson.targets) for lesson in lessons.values()]))
+        usual = max(1.0, float(np.mean([len(lesson.targets) for lesson in lessons.values()])))
         return HeadTask(
             start=first,
             sequences=[lessons[at].sequences if at in lessons else [] for at in range(len(examples))],

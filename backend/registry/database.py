@@ -8,24 +8,34 @@ from typing import Any
 import sqlalchemy as sa
 from filelock import FileLock
 
+from backend.errors import UserError
 from backend.registry.migrations import migrate
+
+_DATABASE_HINT = "It is such as postgresql+psycopg://user:password@host/name (pip install 'ls-active[postgres]')."
 
 
 def open_database(url: str) -> sa.Engine:
-    """A migrated engine.
+    """A migrated engine. Raises UserError where the database cannot be reached.
 
     SQLite runs in WAL mode, so that readers never wait for the worker's writes, and takes its write lock when a
     transaction begins: two processes that read and then write cannot dead-lock.
     """
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        engine = sa.create_engine(parsed, pool_pre_ping=True)
+    try:
+        return _open(sa.make_url(url))
+    except (sa.exc.ArgumentError, sa.exc.OperationalError, ModuleNotFoundError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise UserError(f"The database of DATABASE_URL cannot be opened: {reason}.", _DATABASE_HINT) from None
+
+
+def _open(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        engine = sa.create_engine(url, pool_pre_ping=True)
         migrate(engine)
         return engine
-    engine = sa.create_engine(parsed, connect_args={"timeout": 30})
+    engine = sa.create_engine(url, connect_args={"timeout": 30})
     sa.event.listen(engine, "connect", _on_connect)
     sa.event.listen(engine, "begin", _on_begin)
-    with _first(parsed.database):
+    with _first(url.database):
         migrate(engine)
     return engine
 

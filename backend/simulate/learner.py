@@ -19,7 +19,7 @@ from backend.problems.examples import learnable
 from backend.problems.guessing import LOOKED_AT, guesses, wants_guesses
 from backend.problems.opinions import ASKED, opinions, wants_opinions
 from backend.problems.schema import Example, Floats, Item, Output
-from backend.problems.training import train_version
+from backend.problems.training import read_meta, train_version
 from backend.problems.version import Version, cold_version, load_version
 from backend.serving.features import FeatureStore
 from backend.simulate.plan import Data, Plan
@@ -48,8 +48,9 @@ class Learner(Protocol):
     def learn(self, trained: Sequence[int], held_out: Sequence[int]) -> None:
         """Replace the version by one that knows these tasks' labels; those held out only calibrate it."""
 
-    def restore(self) -> bool:
-        """Take up the version of the last round, after an interruption; whether there is one."""
+    def restore(self, trained: int) -> bool:
+        """Take up the version of the last round, after an interruption; whether there is one. ``trained``: the labels
+        that it may have learned from: what knows more is of a round that was not finished."""
 
 
 class FrozenLearner:
@@ -83,7 +84,7 @@ class FrozenLearner:
         )
         self.version = self.version.with_heads(fresh_judge(self.version.judge, field, self._seed).heads)
 
-    def restore(self) -> bool:
+    def restore(self, trained: int) -> bool:
         """No version is kept: to learn again from the labels takes a fraction of a second."""
         return False
 
@@ -134,7 +135,7 @@ class AdapterLearner:
         held, start = examples(self._data, held_out), self._set_aside()
         schema, recipe, writer = self._data.schema, self._recipe, self._generator
         train_version(self._base, schema, train, held, recipe, self._folder, lambda *_: None, start, writer, second)
-        self.restore()
+        self._take_up()
 
     def _set_aside(self) -> Path | None:
         """The folder of the version before, out of the way, for a training that starts near it."""
@@ -161,14 +162,20 @@ class AdapterLearner:
         items = [self._data.pool[p].item for p in asked]
         return opinions(self.version, asked, items, self.version.embed(items))
 
-    def restore(self) -> bool:
+    def restore(self, trained: int) -> bool:
+        if self._folder.exists() and read_meta(self._folder)["examples"] > trained:
+            shutil.rmtree(self._folder)
         if self._before.exists() and not self._folder.exists():
             self._before.rename(self._folder)  # a training was broken off
-        if not self._folder.exists():
+        if not self._folder.exists() or read_meta(self._folder)["examples"] > trained:
+            shutil.rmtree(self._folder, ignore_errors=True)
             return False
+        self._take_up()
+        return True
+
+    def _take_up(self) -> None:
         self.version = load_version(self._folder, self._base, self._generator)
         self._rows = self._clusters = None
-        return True
 
 
 def learner_of(plan: Plan, data: Data, base: Encoder, store: FeatureStore, seed: int, folder: Path) -> Learner:

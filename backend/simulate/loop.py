@@ -56,7 +56,8 @@ class Run:
             self._labelled += row["picks"]
             self._note_audit(row["audit"])
             self._note_answers(row.get("answers"))
-        if done and not self._learner.restore():
+        restored = self._learner.restore(len(self._trained()))
+        if done and not restored:
             self._learn()
         for labels in self._plan.rounds[len(done) :]:
             append_row(self._path, self._round(labels))
@@ -77,7 +78,7 @@ class Run:
 
     def _label(self, n: int) -> None:
         """Label the next ``n`` tasks, as an annotator would who is always right."""
-        own = self._learner.version.judge
+        own = replace(self._learner.version.judge, weights=self._plan.weights)
         field = self._field()
         policy = Policy(self._strategy, self._plan.audit_share, self._seed * SEED_STEP)
         known = self._plan.adapter == "none" and self._learned == len(self._labelled)
@@ -102,7 +103,7 @@ class Run:
     def _measured(self) -> Row:
         learner, data, schema = self._learner, self._data, self._data.schema
         held_out = examples(data, [p for p in self._labelled if self._audit[p]])
-        audit = measure.audit(schema, learner.outputs([e.item for e in held_out]), held_out)
+        audit = measure.audit(schema, learner.outputs([e.item for e in held_out]), held_out, self._plan.weights)
         answers = self._answered()
         self._note_audit(audit)
         self._note_answers(answers)
@@ -133,7 +134,7 @@ class Run:
             return None
         sample = examples(self._data, rest.tolist())
         outputs = self._learner.outputs([e.item for e in sample])
-        return float(qualities(self._data.schema, sample, outputs, {}).mean())
+        return float(qualities(self._data.schema, sample, outputs, self._plan.weights).mean())
 
     def _note_audit(self, audit: Mapping[str, Any] | None) -> None:
         if audit and len(self._labelled) > audit["n"]:
@@ -176,6 +177,7 @@ def run_full(plan: Plan, data: Data, learner: Learner, path: Path) -> None:
     if read_rows(path):
         return
     start = _clock()
+    learner.restore(0)
     learner.learn(list(range(len(data.pool))), [])
     quality = measure.quality(data.schema, learner.outputs([e.item for e in data.test]), data.test)
     append_row(path, {"labels": len(data.pool), "picks": [], **quality, "seconds": {"learn": _clock() - start}})

@@ -33,11 +33,13 @@ def _scores(schema: Schema, name: str, outputs: Sequence[Output], examples: Sequ
     return problem_for(control).scores(control, *zip(*pairs, strict=True)) if pairs else {}
 
 
-def audit(schema: Schema, outputs: Outputs, examples: Sequence[Example]) -> dict[str, Any] | None:
+def audit(
+    schema: Schema, outputs: Outputs, examples: Sequence[Example], weights: Mapping[str, float]
+) -> dict[str, Any] | None:
     """What a project would be shown: quality on the audit tasks with its interval; None without any."""
     if not examples:
         return None
-    right = float(qualities(schema, examples, outputs, {}).sum())
+    right = float(qualities(schema, examples, outputs, weights).sum())
     interval = accuracy_interval(right, len(examples))
     return {"n": len(examples), "value": interval.value, "low": interval.low, "high": interval.high}
 

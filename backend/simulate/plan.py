@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ TEXTS = 100  # test tasks that texts are written for, where nothing else is aske
 @dataclass(frozen=True)
 class Plan:
     """All that changes a result. ``rounds``: numbers of labels at which a version is trained and measured; ``batch``:
-    labels between two decisions."""
+    labels between two decisions; ``config``: the label config of an export; ``weights`` of the controls."""
 
     data: str
     test: str
@@ -43,6 +43,8 @@ class Plan:
     model: ModelSpec
     recipe: Recipe
     text: TextSpec | None = None
+    config: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.rounds or list(self.rounds) != sorted(set(self.rounds)) or self.rounds[0] < 1:
@@ -57,8 +59,9 @@ class Plan:
         content = asdict(self)
         for model in filter(None, (content["model"], content["text"])):
             del model["threads"], model["device"]
-        if self.text is None:
-            del content["text"]
+        for name in ("text", "config", "weights"):
+            if not content[name]:
+                del content[name]
         return {**content, "rounds": list(self.rounds)}
 
 
@@ -73,6 +76,7 @@ def plan_of(
     batch: int,
     audit_share: float | None,
     test_tasks: int = 0,
+    config: Path | None = None,
 ) -> Plan:
     """The plan of these options; without ``rounds`` those of a project with these settings, up to ``labels``."""
     share = settings.audit_share if audit_share is None else audit_share
@@ -80,7 +84,8 @@ def plan_of(
     recipe = Recipe.from_settings(settings)
     models = ModelSpec.from_settings(settings), recipe, TextSpec.from_settings(settings)
     measured = f"{_digest(test)}:{test_tasks}" if test_tasks else _digest(test)
-    return Plan(_digest(data), measured, adapter, schedule, batch, share, *models)
+    asked = _digest(config) if config else ""
+    return Plan(_digest(data), measured, adapter, schedule, batch, share, *models, asked, settings.weights)
 
 
 def numbers(text: str) -> list[int]:
@@ -168,6 +173,6 @@ def open_folder(out: Path, plan: Plan) -> None:
     text = json.dumps(plan.to_json(), indent=1, sort_keys=True)
     if path.exists() and path.read_text() != text:
         before, now = json.loads(path.read_text()), plan.to_json()
-        differing = ", ".join(sorted(k for k in now if now[k] != before.get(k)))
+        differing = ", ".join(sorted(k for k in {*now, *before} if now.get(k) != before.get(k)))
         raise UserError(f"{out} holds a simulation with another {differing}.", "Give another --out, or delete it.")
     path.write_text(text)

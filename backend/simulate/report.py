@@ -42,6 +42,12 @@ def rows_of(results: Results) -> tuple[list[str], list[list[str]]]:
     return header, [[name, *_cells(strategies[name], marks, rounds[-1], name == RANDOM)] for name in order]
 
 
+def _last(found: Mapping[str, Any], measure: str, last: str) -> float | None:
+    """The mean of a measure in the last round; None where there is none."""
+    values: float | None = found[measure][last]["mean"] if measure in found else None
+    return values
+
+
 def _cells(found: Mapping[str, Any], marks: list[str], last: str, is_random: bool) -> list[str]:
     against = found["against_random"]["aulc"]
     low, high = against["low"], against["high"]
@@ -52,7 +58,7 @@ def _cells(found: Mapping[str, Any], marks: list[str], last: str, is_random: boo
         "" if is_random else f"{100 * against['mean']:+.1f}{spread}",
         *(f"{100 * found['accuracy'][m]['mean']:.1f}" for m in marks),
         " / ".join("–" if t is None else f"{t:.0f}" for t in to),
-        *(f"{100 * found[k][last]['mean']:.1f}" if k in found else "–" for k in ("ece", "macro_f1")),
+        *("–" if (m := _last(found, k, last)) is None else f"{100 * m:.1f}" for k in ("ece", "macro_f1")),
         "–" if found["rest"][last] is None else f"{100 * found['rest'][last]:.1f}",
         " / ".join("–" if held is None else f"{100 * held:.0f}" for held in found["audit_interval_holds"].values()),
         f"{found['coverage']['classes']:.0f}",
@@ -91,8 +97,8 @@ def _series(results: Results, measure: str) -> dict[str, tuple[list[int], list[f
     """Strategy -> labels, mean, lowest and highest seed."""
     found = {}
     for name, strategy in results["strategies"].items():
-        values = strategy.get(measure, {})
-        seeds = [v["seeds"] for v in values.values()]
+        values = {n: v for n, v in strategy.get(measure, {}).items() if v["mean"] is not None}
+        seeds = [[s for s in v["seeds"] if s is not None] for v in values.values()]
         found[name] = (
             [int(n) for n in values],
             [v["mean"] for v in values.values()],

@@ -85,12 +85,14 @@ def paired(differences: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def _curves(plan: Plan, runs: Sequence[Rows]) -> dict[str, NDArray[np.float64]]:
-    """Measure -> values (seeds, rounds)."""
+    """Measure -> values (seeds, rounds), NaN where a version has none: before anything was learned, say."""
     n = len(plan.rounds)
-    first = next(iter(runs))[0]
+    rows = [row for run in runs for row in run[:n]]
+    keys = dict.fromkeys(("accuracy", *(k for row in rows for k, v in row.items() if isinstance(v, float))))
     return {
-        key: np.array([[row[key] for row in run[:n]] for run in runs], float)
-        for key in dict.fromkeys(("accuracy", *(k for k, v in first.items() if isinstance(v, float) and k != "rest")))
+        key: np.array([[row.get(key, np.nan) for row in run[:n]] for run in runs], float)
+        for key in keys
+        if key != "rest"
     }
 
 
@@ -120,10 +122,12 @@ def _strategy(
 
 
 def _by_labels(plan: Plan, values: NDArray[np.float64]) -> dict[str, Any]:
-    return {
-        str(labels): {"mean": float(values[:, at].mean()), "seeds": values[:, at].tolist()}
-        for at, labels in enumerate(plan.rounds)
-    }
+    found = {}
+    for at, labels in enumerate(plan.rounds):
+        seeds = [None if np.isnan(value) else float(value) for value in values[:, at]]
+        there = [value for value in seeds if value is not None]
+        found[str(labels)] = {"mean": float(np.mean(there)) if there else None, "seeds": seeds}
+    return found
 
 
 def _by_round(plan: Plan, runs: Sequence[Rows], key: str) -> dict[str, float | None]:

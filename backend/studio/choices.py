@@ -69,16 +69,8 @@ def _refuse_variants(attributes: Mapping[str, str]) -> None:
 
 def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | None) -> str | None:
     """The label that one annotation gives the task; None where it gives none, several, or one not in the config."""
-    found = {label for region in regions for label in _chosen(control, region)}
+    found = set(tree.names_of(regions, "choices")) & set(control.labels)
     return found.pop() if len(found) == 1 else None
-
-
-def _chosen(control: Control, region: Mapping[str, Any]) -> list[str]:
-    value = region.get("value")
-    chosen = value.get("choices") if isinstance(value, Mapping) else None
-    if isinstance(chosen, str):
-        chosen = [chosen]
-    return [label for label in chosen if label in control.labels] if isinstance(chosen, list) else []
 
 
 def combine(control: Control, votes: Sequence[str]) -> Floats:

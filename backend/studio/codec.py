@@ -21,25 +21,25 @@ def read_item(schema: Schema, data: Mapping[str, Any]) -> Item:
     """
     contents: dict[str, Content] = {}
     missing: dict[str, UserError] = {}
-    for control in schema.controls:
-        for name in control.fields:
-            if name in contents or name in missing:
-                continue
-            try:
-                contents[name] = _content(control, name, data)
-            except UserError as error:
-                missing[name] = error
+    shown_by = {name: control for control in reversed(schema.controls) for name in control.shown}
+    for name in schema.fields:
+        try:
+            contents[name] = _content(shown_by.get(name), name, data)
+        except UserError as error:
+            missing[name] = error
     readable = {n for c in schema.controls if set(c.fields) <= set(contents) for n in c.fields}
     if not readable:
         raise next(iter(missing.values()))
     return Item({name: contents[name] for name in schema.fields if name in readable})
 
 
-def _content(control: Control, name: str, data: Mapping[str, Any]) -> Content:
+def _content(control: Control | None, name: str, data: Mapping[str, Any]) -> Content:
+    """What a field holds, as the control reads it whose object tag shows it; a plain text where there is none."""
     if not isinstance(data, Mapping) or name not in data:
         raise UserError(f"The task's data has no field {name!r}.")
-    shown = control.fields[: control.to_name.count(",") + 1]  # by the object tags; the others are plain texts
-    return READERS[control.object if name in shown else "text"](name, data[name], control.options)
+    if control is None:
+        return READERS["text"](name, data[name], {})
+    return READERS[control.object](name, data[name], control.options)
 
 
 def decode(schema: Schema, annotations: Sequence[Mapping[str, Any]], item: Item | None = None) -> dict[str, Any] | None:

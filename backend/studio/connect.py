@@ -107,7 +107,10 @@ def disconnect(studio: Studio, project_id: int | str, backend_url: str) -> list[
 
 def backend_address(url: str) -> str:
     """The address without a slash at the end. Raises UserError for anything but a plain http(s) address."""
-    parts = urlsplit(url.strip())
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:  # half a pair of brackets
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise UserError("The backend URL is no http or https address.", "Give one such as http://192.0.2.7:9090.")
     if parts.username or parts.password:

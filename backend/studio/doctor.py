@@ -50,11 +50,11 @@ def examine(settings: Settings, project_id: int | None, studio: Studio | None = 
 def _our_server(settings: Settings) -> Finding:
     import httpx
 
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "") else "[::1]" if settings.host == "::" else settings.host
-    address = f"http://{host}:{settings.port}"
+    here = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    address = f"http://{settings.model_copy(update={'host': here}).address}"
     try:
         answer = httpx.get(f"{address}/health", timeout=3, trust_env=False)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Finding(
             "error",
             f"Our server does not answer at {address} ({type(error).__name__}).",

@@ -1,8 +1,8 @@
 """HTML as a browser has it: its text, and where in the document each piece of it is.
 
-Label Studio names places in HTML by the XPath of a text node below the tag that shows it and an offset in this node,
-and keeps ``globalOffsets`` beside them: an offset in all text nodes one behind the other, a ``<br>`` counting one. Both
-count UTF-16 code units, as browsers do.
+Label Studio names places in HTML by the XPath of a text node below the tag that shows it and an offset in this node, in
+UTF-16 code units as browsers count, and keeps ``globalOffsets`` beside them, by which it goes where there is no such
+node: an offset in all text nodes one behind the other, in code points, a ``<br>`` counting one.
 """
 
 from collections import Counter
@@ -49,13 +49,12 @@ class Page:
         """How Label Studio names the characters ``[start, end)``, at least one of which is in a text node."""
         inside = [p for p in self.pieces if p.text and p.begins < end and start < p.begins + len(p.text)]
         first, last = inside[0], inside[-1]
-        left = utf16(first.text[: max(0, start - first.begins)])
-        right = utf16(last.text[: end - last.begins])
+        left, right = max(0, start - first.begins), end - last.begins
         return {
             "start": first.path,
             "end": last.path,
-            "startOffset": left,
-            "endOffset": right,
+            "startOffset": utf16(first.text[:left]),
+            "endOffset": utf16(last.text[:right]),
             "globalOffsets": {"start": first.offset + left, "end": last.offset + right},
         }
 
@@ -67,8 +66,8 @@ class Page:
     def at_global(self, offset: int) -> int | None:
         """The character at a global offset; None beyond the end."""
         for piece in self.pieces:
-            if piece.offset <= offset <= piece.offset + utf16(piece.text):
-                return piece.begins + len(from_utf16(piece.text, offset - piece.offset))
+            if piece.offset <= offset <= piece.offset + len(piece.text):
+                return piece.begins + offset - piece.offset
         return None
 
 
@@ -87,7 +86,7 @@ def read_page(source: str) -> Page:
     """The page of an HTML fragment; without any text where it cannot be parsed."""
     try:
         root = fragment_fromstring(source, create_parent="div")  # type: ignore[no-untyped-call]
-    except (ParserError, XMLSyntaxError, ValueError):
+    except (ParserError, XMLSyntaxError, ValueError, AssertionError):  # the last: a document without one <body>
         return Page("", ())
     text, pieces, offset, fresh = "", [], 0, False
     for path, part in _walk(root, ""):
@@ -100,7 +99,7 @@ def read_page(source: str) -> Page:
         fresh = False
         pieces.append(Piece(path, part, len(text), offset))
         text += part
-        offset += utf16(part)
+        offset += len(part)
     return Page(text, tuple(pieces))
 
 

@@ -68,14 +68,14 @@ def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | 
     kind = str(control.options["type"])
     if all(region.get("value") == {kind: []} for region in regions):  # as it is without any region
         return frozenset() if control.options.get("empty") else None
+    if "paths" not in control.options:
+        return frozenset(tree.names_of(regions, kind)) & frozenset(control.labels) or None
     entries = tree.entries_of(regions, kind)
     if "nodes" in control.options:
         found = _labels(control, tree.chosen_leaves(control, entries))
-    elif "paths" in control.options:
+    else:
         known: dict[Path, None] = {tuple(path): None for path in control.options["paths"]}
         found = _labels(control, {path for entry in entries if (path := known_path(entry, known)) is not None})
-    else:
-        found = frozenset(entry for entry in entries if isinstance(entry, str) and entry in control.labels)
     return found or None
 
 

@@ -1,7 +1,7 @@
 """Places in a text as Label Studio writes them in a region's ``value`` <-> characters of the text, in code points.
 
 In a ``<Text>`` they are offsets. In ``<Paragraphs>`` they are an utterance's number, as a text, and an offset in it; in
-``<HyperText>`` a text node and an offset in it.
+``<HyperText>`` a text node and an offset in it, both of these in UTF-16 code units, as browsers count.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from backend.problems.schema import Content, Control
-from backend.studio.hypertext import read_page
+from backend.studio.hypertext import from_utf16, read_page, utf16
 
 Value = Mapping[str, Any]
 
@@ -19,10 +19,12 @@ Value = Mapping[str, Any]
 @dataclass(frozen=True)
 class Places:
     """How places in one kind of object are written. ``read``: the characters ``[start, end)`` of a region, None where
-    these are none of the text; ``write``: the part of a region's value that says them."""
+    these are none of the text; ``write``: the part of a region's value that says them; ``near``: a character near to
+    which a region begins that could not be read."""
 
     read: Callable[[Content, Value], tuple[int, int] | None]
     write: Callable[[Content, int, int], dict[str, Any]]
+    near: Callable[[Content, Value], int] = lambda content, value: _number(value.get("start")) or 0
 
 
 def place_in(kind: str, content: Content, value: Value) -> tuple[int, int] | None:
@@ -32,10 +34,11 @@ def place_in(kind: str, content: Content, value: Value) -> tuple[int, int] | Non
     Where the region's own ``text`` is not at its offsets (these count otherwise in some browsers and tools, or the task
     was changed since), the nearest place with this text is meant.
     """
-    found = PLACES[kind].read(content, value)
+    places = PLACES[kind]
+    found = places.read(content, value)
     text, said = content.text, value.get("text")
     if isinstance(said, str) and said.strip() and (found is None or _bare(text[slice(*found)]) != _bare(said)):
-        found = _nearest(text, said.strip(), found[0] if found else _number(value.get("start")) or 0)
+        found = _nearest(text, said.strip(), found[0] if found else places.near(content, value))
     if found is None:
         return None
     start, end = found
@@ -88,10 +91,17 @@ def _read_paragraphs(content: Content, value: Value) -> tuple[int, int] | None:
     ends = []
     for side in ("start", "end"):
         number, offset = _number(value.get(side)), _number(value.get(f"{side}Offset"))
-        if number is None or offset is None or number >= len(content.texts) or offset > len(content.texts[number]):
+        if number is None or offset is None or number >= len(content.texts):
             return None
-        ends.append(_begins(content, number) + offset)
+        text = content.texts[number]
+        if offset > utf16(text):
+            return None
+        ends.append(_begins(content, number) + len(from_utf16(text, offset)))
     return (ends[0], ends[1]) if ends[0] < ends[1] else None
+
+
+def _near_paragraph(content: Content, value: Value) -> int:
+    return _begins(content, _number(value.get("start")) or 0)
 
 
 def _begins(content: Content, number: int) -> int:
@@ -106,8 +116,8 @@ def _write_paragraphs(content: Content, start: int, end: int) -> dict[str, Any]:
     return {
         "start": str(first),
         "end": str(last),
-        "startOffset": start - begins[first],
-        "endOffset": end - begins[last],
+        "startOffset": utf16(content.text[begins[first] : start]),
+        "endOffset": utf16(content.text[begins[last] : end]),
         "text": content.text[start:end],
     }
 
@@ -132,7 +142,7 @@ def _write_hypertext(content: Content, start: int, end: int) -> dict[str, Any]:
 PLACES: Mapping[str, Places] = MappingProxyType(
     {
         "text": Places(_read_text, _write_text),
-        "paragraphs": Places(_read_paragraphs, _write_paragraphs),
+        "paragraphs": Places(_read_paragraphs, _write_paragraphs, _near_paragraph),
         "hypertext": Places(_read_hypertext, _write_hypertext),
     }
 )

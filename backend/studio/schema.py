@@ -53,9 +53,12 @@ def read_config(label_config: str) -> Config:
         raise UnsupportedConfig("The label config has no control tag with a name and a toName.", _SUPPORTED)
     found: list[Control] = []
     refused: list[UnsupportedConfig] = []
+    shown_in: dict[str, str] = {}  # field -> object tag
     for node in nodes:
         try:
-            found.append(_control(node, objects))
+            control = _control(node, objects)
+            _check_shown(control, shown_in)
+            found.append(control)
         except UnsupportedConfig as error:
             refused.append(error)
     marked = {c.to_name for c in found if KINDS[c.kind].apart and KINDS[c.kind].attach is None}
@@ -66,6 +69,15 @@ def read_config(label_config: str) -> Config:
         raise refused[0]
     sentences = tuple(f"{error} What annotators answer there is left to them." for error in refused)
     return Config(Schema(tuple(found if len(nodes) == 1 else map(_among_others, found))), sentences)
+
+
+def _check_shown(control: Control, shown_in: dict[str, str]) -> None:
+    for field in control.shown:
+        if shown_in.setdefault(field, control.object) != control.object:
+            raise UnsupportedConfig(
+                f"The field {field!r}, which {control.name!r} is about, is shown by object tags of different kinds.",
+                "Show it by one, or import it under a second name.",
+            )
 
 
 def _among_others(control: Control) -> Control:

@@ -40,7 +40,7 @@ class Transport:
     def __init__(self, url: str, api_key: str, timeout_s: float) -> None:
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
-        self._api_key = api_key
+        self._api_key = api_key.strip()  # secrets in files end in a line break
         self._lock = threading.Lock()
         self._made: LabelStudio | None = None
 
@@ -83,7 +83,7 @@ class Transport:
             http = self._sdk()._client_wrapper.httpx_client
             query = {**params} if params else None
             answer = http.request(path, method=method, params=query, json=body, request_options={"max_retries": 0})
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             if last:
                 raise self._unreachable(error) from None
             return None
@@ -93,13 +93,17 @@ class Transport:
             raise self._foreign() from None
         if answer.is_success:
             return answer
+        if answer.has_redirect_location:
+            raise self._elsewhere(answer.headers["location"])
         if _transient(answer) and not last:
             return None
         raise self._refused(answer.status_code, method, path, _detail(answer.text))
 
     def _sdk(self) -> "LabelStudio":
-        if not self._api_key.strip():
+        if not self._api_key:
             raise StudioError("There is no API key for Label Studio.", _KEY_HINT)
+        if not (self._api_key.isascii() and self._api_key.isprintable()):
+            raise StudioError("The API key for Label Studio holds characters that no key has.", _KEY_HINT)
         with self._lock:
             if self._made is None:
                 self._made = self._make()
@@ -109,7 +113,7 @@ class Transport:
         import httpx
         from label_studio_sdk import LabelStudio
 
-        http = httpx.Client(timeout=self.timeout_s, follow_redirects=True)
+        http = httpx.Client(timeout=self.timeout_s, follow_redirects=False)  # they turn POST into GET
         self._closing = weakref.finalize(self, http.close)
         # the slash: without it the SDK renews tokens at the wrong address when Label Studio is under a path
         return LabelStudio(base_url=self.url + "/", api_key=self._api_key, httpx_client=http, timeout=self.timeout_s)  # type: ignore[no-untyped-call]
@@ -135,6 +139,12 @@ class Transport:
 
     def _foreign(self) -> StudioError:
         return StudioError(self._clean(f"What answers at {self.url} is not Label Studio."), "Correct LABEL_STUDIO_URL.")
+
+    def _elsewhere(self, location: str) -> StudioError:
+        return StudioError(
+            self._clean(f"Label Studio at {self.url} sends us on to {location.partition('?')[0]}."),
+            "Set LABEL_STUDIO_URL to the address that Label Studio itself has, https where it has that.",
+        )
 
     def _refused(self, status: int, method: str, path: str, detail: str) -> Refused | NotFound:
         said = self._clean(f"Label Studio answered {status} to {method} {path}: {detail}")

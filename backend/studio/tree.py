@@ -64,6 +64,12 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
     return []
 
 
+def names_of(regions: Sequence[Mapping[str, Any]], key: str) -> list[str]:
+    """The names that the regions of one control list; with ``allowNested``, which writes paths, those of the top."""
+    entries = [e[0] if isinstance(e, list) and len(e) == 1 else e for e in entries_of(regions, key)]
+    return [entry for entry in entries if isinstance(entry, str)]
+
+
 def entries_of(regions: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
     """What the regions of one control list under ``key``."""
     found: list[Any] = []

@@ -131,4 +131,7 @@ def _basic_is(headers: Mapping[str, str], user: str, password: str) -> bool:
         given = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
         return False
-    return hmac.compare_digest(given, f"{user}:{password}".encode())
+    known = f"{user}:{password}"
+    # Label Studio's client, Python's `requests`, sends Latin-1, which has no more than 256 characters
+    encodings = ("utf-8", "latin-1") if all(ord(c) < 256 for c in known) else ("utf-8",)
+    return any(hmac.compare_digest(given, known.encode(encoding)) for encoding in encodings)

@@ -177,7 +177,7 @@ class Forbidden(UserError):
 def _parse(label_config: str) -> Schema | str:
     try:
         return parse_schema(label_config)
-    except UnsupportedConfig as error:
+    except UserError as error:
         return error.sentence()
 
 

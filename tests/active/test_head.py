@@ -122,3 +122,10 @@ def test_calibration_changes_the_confidence_and_no_answer() -> None:
     assert after < before
     with_held = fit_calibrated_head(x[:80], y[:80], x[80:], y[80:], seed=0)
     assert expected_calibration_error(with_held.probs(x[80:]), classes[80:]) <= after
+
+
+def test_one_example_that_two_people_answered_differently_is_enough_for_a_head() -> None:
+    x, y = np.ones((1, 4), np.float32), np.array([[0.5, 0.5, 0.0]])
+    assert cross_validated_logits(x, y, seed=0).shape == (0, 3)
+    head = fit_calibrated_head(x, y, np.zeros((0, 4)), np.zeros((0, 3)), seed=0)
+    assert head.probs(x)[0] == pytest.approx([0.4, 0.4, 0.2], abs=0.15)

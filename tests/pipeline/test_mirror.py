@@ -97,6 +97,15 @@ def test_an_unsupported_config_is_kept_with_its_reason(parts, studio):
     assert project.problem
 
 
+def test_an_event_with_a_config_that_is_too_large_holds_nothing_up(parts, studio):
+    mirror.reconcile(parts, KEY)
+    parts.registry.add_event(KEY, "PROJECT_UPDATED", {"project": {"label_config": "<View/>" + " " * 1_000_001}})
+    parts.registry.add_event(KEY, "TASKS_DELETED", {"tasks": [{"id": 5}], "annotations": []})
+    mirror.apply_events(parts, KEY)
+    assert "1000000" in parts.registry.must_project(KEY).problem
+    assert 5 not in parts.registry.tasks(KEY)
+
+
 def test_a_project_that_is_gone_is_forgotten(parts, studio):
     mirror.reconcile(parts, KEY)
     studio.gone = True

@@ -193,6 +193,16 @@ def test_after_each_answer_the_top_is_what_the_fresh_head_finds_best(parts, stud
         assert parts.registry.must_project(KEY).queue_check["in_order"]
 
 
+def test_the_first_task_may_be_answered_in_two_ways(parts, studio, cold):
+    task = next(t for t in studio.served() if not is_audit(KEY, t, parts.settings.audit_share))
+    for annotator, label in ((1, "sport"), (2, "food")):
+        given = studio.annotate(task, label, annotator=annotator)
+        parts.registry.add_event(KEY, "ANNOTATION_CREATED", {"annotations": [given], "tasks": []})
+        mirror.apply_events(parts, KEY)
+        publish.resort(parts, KEY)
+    assert studio.served()
+
+
 def test_a_skipped_task_is_not_offered_again_by_us_and_does_not_upset_the_order(parts, studio, cold):
     first = studio.served()[0]
     given = studio.annotate(first, None)

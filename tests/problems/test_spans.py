@@ -191,6 +191,13 @@ def test_spans_of_parts_of_words_make_tokens_the_units(encoder: Encoder) -> None
     assert PROBLEM.head_task(CONTROL, encoder, whole, smoothing=0.0, seed=0).start.extra["words"].tolist() == [1]
 
 
+def test_texts_without_words_teach_nothing_and_stop_nothing(encoder: Encoder, tmp_path: Path) -> None:
+    """They may be all that a portion of an update has."""
+    blank = [Example(n, Item.of("\u200b"), {"entity": []}) for n in range(20)]
+    version = trained(encoder, tmp_path / "v", [*blank, *map(example, range(8))], [])
+    assert np.isfinite(version.meta["loss"])
+
+
 def test_of_a_very_long_text_the_windows_with_spans_train(encoder: Encoder) -> None:
     text = "the was " * 900 + "man"
     long = Example(0, Item.of(text), {"entity": [(len(text) - 3, len(text), 0, 1.0)]})

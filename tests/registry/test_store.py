@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.errors import NotFound
+from backend.errors import NotFound, UserError
 from backend.problems.schema import Control, Schema
 from backend.registry import versions as records
 from backend.registry.migrations import MIGRATIONS, migrate
@@ -51,6 +51,16 @@ def test_migrations_are_applied_once_however_often_and_from_how_many_sides(tmp_p
     assert [row["number"] for row in rows] == list(range(1, len(MIGRATIONS) + 1))
     for registry in opened:
         registry.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "postgresql+nodriver://me:hidden@host/name", "sqlite:////proc/nowhere/r.sqlite"]
+)
+def test_a_database_that_cannot_be_opened_is_said(url):
+    with pytest.raises(UserError) as caught:
+        Registry(url)
+    assert "DATABASE_URL" in caught.value.sentence()
+    assert "hidden" not in caught.value.sentence()
 
 
 def test_events_wait_in_order_until_they_are_applied(registry):

@@ -104,6 +104,32 @@ def test_an_interrupted_simulation_ends_as_one_that_was_not(settings, files, tmp
     assert len(written) == seeds * 2 * 3 + 2
 
 
+def test_a_version_of_a_round_that_was_not_finished_is_not_taken_up(settings, files, tmp_path, monkeypatch):
+    """It has learned from labels that the round is only about to give."""
+    settings = settings.model_copy(update={"train_steps": 30})  # enough for two versions to differ
+    whole = simulate(settings, files, tmp_path / "whole", adapter="lora", seeds=1)
+    measured, calls = loop.Run._measured, []
+
+    def interrupted(self):
+        calls.append(self._strategy)
+        if calls.count("auto") in (1, 3):  # in the first round, and in the second of the next attempt
+            calls.append("auto")
+            raise KeyboardInterrupt
+        return measured(self)
+
+    monkeypatch.setattr(loop.Run, "_measured", interrupted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            simulate(settings, files, tmp_path / "parts", adapter="lora", seeds=1)
+    parts = simulate(settings, files, tmp_path / "parts", adapter="lora", seeds=1)
+    picks = [
+        [row["picks"] for row in loop.read_rows(loop.path_of(tmp_path / name, "default", 0))]
+        for name in ("whole", "parts")
+    ]
+    assert picks[0] == picks[1]
+    assert without_seconds(parts) == without_seconds(whole)
+
+
 def without_seconds(results):
     return {
         name: {k: v for k, v in found.items() if k != "seconds_per_round"}
@@ -193,6 +219,58 @@ def test_two_simulations_do_not_write_to_one_folder(settings, files, tmp_path):
         simulate(settings, files, tmp_path / "out")
     assert "--out" in refused.value.hint
     assert not (tmp_path / "out" / "runs").exists()
+
+
+TWO = """<View><Text name="text" value="$text"/>
+  <Choices name="label" toName="text"><Choice value="place"/><Choice value="person"/></Choices>
+  <Rating name="stars" toName="text"/></View>"""
+
+
+@pytest.fixture
+def exports(files, tmp_path):
+    """The files as exports of Label Studio that ask two things, one task with a relation; and the label config."""
+    about = {"to_name": "text"}
+    for at, path in enumerate(files):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        tasks = [
+            {
+                "data": {"text": row["text"]},
+                "annotations": [
+                    {
+                        "result": [
+                            {**about, "from_name": "label", "type": "choices", "value": {"choices": [row["label"]]}},
+                            {**about, "from_name": "stars", "type": "rating", "value": {"rating": n % 5 + 1}},
+                            {"from_id": "a", "to_id": "b", "type": "relation", "direction": "right"},
+                        ]
+                    }
+                ],
+            }
+            for n, row in enumerate(rows)
+        ]
+        (tmp_path / f"{at}.json").write_text(json.dumps(tasks))
+    (tmp_path / "config.xml").write_text(TWO)
+    return tmp_path / "0.json", tmp_path / "1.json", tmp_path / "config.xml"
+
+
+def test_what_a_label_counts_for_is_that_of_the_settings(settings, exports, tmp_path):
+    *data, config = exports
+    found = []
+    for weights in ("", "label=100,stars=0", "label=0,stars=100"):
+        weighed = settings.model_copy(update={"control_weights": weights})
+        out = tmp_path / f"out-{weights}"
+        run.simulate(plan(weighed, data, config=config), read_data(*data, 40, config), ["margin"], 1, out, jobs=1)
+        found.append([row["picks"] for row in loop.read_rows(loop.path_of(out, "margin", 0))])
+    assert found[1] != found[2]
+    with pytest.raises(UserError, match="another weights"):
+        run.open_folder(tmp_path / "out-label=0,stars=100", plan(settings, data, config=config))
+
+
+def test_a_folder_of_another_label_config_is_refused(settings, exports, tmp_path):
+    *data, config = exports
+    run.open_folder(tmp_path / "out", plan(settings, data, config=config))
+    config.write_text(TWO.replace("<Rating", '<Rating maxRating="5"'))
+    with pytest.raises(UserError, match="another config"):
+        run.open_folder(tmp_path / "out", plan(settings, data, config=config))
 
 
 def test_a_folder_of_another_plan_is_refused(settings, files, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.simulate.summary import _audit_holds, _gains, aulc, labels_to, paired
+from backend.simulate.summary import _audit_holds, _by_labels, _curves, _gains, aulc, labels_to, paired
 
 
 def test_the_area_of_a_straight_line_is_its_middle():
@@ -24,6 +24,22 @@ def test_the_area_lies_within_the_curve_and_moves_with_it(values, lift):
     (area,) = aulc([20, 50, 100], curve)
     assert min(values) - 1e-9 <= area <= max(values) + 1e-9
     assert aulc([20, 50, 100], curve + lift)[0] == pytest.approx(area + lift)
+
+
+def test_a_measure_that_some_versions_lack_is_the_mean_of_the_others():
+    plan = SimpleNamespace(rounds=(20, 30))
+    runs = [
+        [{"accuracy": 0.5}, {"accuracy": 0.6, "error": 2.0}],
+        [{"accuracy": 0.7, "error": 3.0}, {"accuracy": 0.8, "error": 1.0}],
+        [{"accuracy": 0.7}, {"accuracy": 0.8, "error": 6.0}],
+    ]
+    found = _by_labels(plan, _curves(plan, runs)["error"])
+    assert found == {
+        "20": {"mean": 3.0, "seeds": [None, 3.0, None]},
+        "30": {"mean": 3.0, "seeds": [2.0, 1.0, 6.0]},
+    }
+    only = _by_labels(plan, _curves(plan, [runs[0]])["error"])
+    assert only["20"] == {"mean": None, "seeds": [None]}
 
 
 def test_a_goal_is_reached_between_two_rounds():

@@ -47,7 +47,8 @@ class Server:
 
 @contextmanager
 def serve(answer: Callable[[Request], tuple[int, Any]]) -> Iterator[Server]:
-    """A server on a free port of 127.0.0.1. A ``str`` is sent as it is, everything else as JSON."""
+    """A server on a free port of 127.0.0.1. A ``str`` is sent as it is, everything else as JSON; with
+    301 and its like it is where to go on."""
 
     class Handler(BaseHTTPRequestHandler):
         def _go(self) -> None:
@@ -58,6 +59,8 @@ def serve(answer: Callable[[Request], tuple[int, Any]]) -> Iterator[Server]:
             data = (body if isinstance(body, str) else json.dumps(body)).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
+            if status in (301, 302, 307, 308):
+                self.send_header("Location", body)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

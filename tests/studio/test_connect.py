@@ -124,7 +124,9 @@ def test_a_strategy_of_the_label_config_is_kept_by_label_studio_and_said(admin: 
     admin.annotate(task, answer("art"))
 
 
-@pytest.mark.parametrize("url", ["", "host:9090", "ftp://host", "http://", "http://user:pw@host", "http://host/?a=b"])
+@pytest.mark.parametrize(
+    "url", ["", "host:9090", "ftp://host", "http://", "http://user:pw@host", "http://host/?a=b", "http://[::1:9090"]
+)
 def test_an_address_that_cannot_work_is_said(url: str) -> None:
     with pytest.raises(UserError) as refused:
         backend_address(url)

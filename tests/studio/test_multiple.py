@@ -132,17 +132,27 @@ def test_an_empty_answer_says_that_no_label_fits_where_that_can_be_said() -> Non
 
 def test_unknown_labels_and_broken_regions_are_no_answer() -> None:
     for broken in (
-        result(["cooking"]), result(None), result(3), result({"a": 1}), result([["sport"]]),
+        result(["cooking"]), result(None), result(3), result({"a": 1}),
         [{"from_name": "topic"}], [{"from_name": "topic", "value": 3}],
     ):  # fmt: skip
         assert target("choices-multiple", broken) is None
         assert target("taxonomy", broken) is None
+    assert target("choices-multiple", result([["sport", "ball"]])) is None
     assert target("choices-multiple", None) is None
     assert target("choices-multiple", "sport") is None
     assert target("choices-multiple", result(["cooking", "sport", 4])) == {"sport": 1}
     assert target("taxonomy", result([["sport", "tennis"], ["sport", 3], ["food", "water"]], "taxonomy")) == {
         "food / water": 1
     }
+
+
+def test_flat_choices_may_come_as_paths_of_one() -> None:
+    """As Label Studio writes them with ``allowNested`` where no choice is inside another."""
+    assert target("choices-multiple", result([["sport"], ["music"]])) == {"sport": 1, "music": 1}
+    one = parse_schema(config("choices-multiple").replace('choice="multiple"', 'allowNested="true"'))
+    assert one.controls[0].kind == "choices"
+    (shares,) = decode(one, [{"id": 1, "result": result([["music"]])}], ITEM).values()
+    assert shares.tolist() == [0, 0, 1]
 
 
 def test_a_tree_reads_its_leaves() -> None:

@@ -1,8 +1,11 @@
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.errors import UnsupportedConfig, UserError
+from backend.studio.codec import read_item
 from backend.studio.schema import parse_schema, read_config
 
 TEXT = '<Text name="text" value="$text"/>'
@@ -93,6 +96,41 @@ def test_any_config_is_a_schema_or_a_sentence(text: str, around: str) -> None:
     except UserError as error:
         said = str(error)
     assert said
+
+
+PROMPTED = """<View><Text name="q" value="$q"/>{shows}
+  <TextArea name="a" toName="q" prompt="Answer $q with $x"/>{asks}</View>"""
+
+
+@pytest.mark.parametrize(
+    ("shows", "asks", "value"),
+    [
+        (
+            '<Paragraphs name="d" value="$x"/>',
+            '<ParagraphLabels name="l" toName="d"><Label value="n"/></ParagraphLabels>',
+            [{"author": "A", "text": "Rome"}],
+        ),
+        (
+            '<HyperText name="d" value="$x"/>',
+            '<HyperTextLabels name="l" toName="d"><Label value="n"/></HyperTextLabels>',
+            "<p>Rome</p>",
+        ),
+    ],
+)
+def test_a_field_is_read_as_its_object_tag_shows_it_whoever_names_it_first(shows: str, asks: str, value: Any) -> None:
+    item = read_item(parse_schema(PROMPTED.format(shows=shows, asks=asks)), {"q": "Where?", "x": value})
+    assert item.fields["x"].text == "Rome"
+    assert bool(item.fields["x"].source or item.fields["x"].names)
+
+
+def test_a_field_that_is_shown_in_two_ways_is_learned_in_the_first() -> None:
+    found = read_config(
+        """<View><Text name="t" value="$x"/><HyperText name="h" value="$x"/>
+        <Choices name="c" toName="t"><Choice value="a"/><Choice value="b"/></Choices>
+        <HyperTextLabels name="l" toName="h"><Label value="n"/></HyperTextLabels></View>"""
+    )
+    assert [c.name for c in found.schema.controls] == ["c"]
+    assert "different kinds" in found.left_out[0]
 
 
 def test_a_control_that_cannot_be_learned_is_left_out_beside_one_that_can() -> None:

@@ -193,19 +193,31 @@ def test_in_a_dialogue_places_are_utterances_and_offsets() -> None:
     assert read_item(asked, {"chat": "one\ntwo"}).fields["chat"].texts == ("one", "two")
 
 
+def test_in_a_dialogue_offsets_are_utf16_as_a_browser_counts() -> None:
+    asked = schema("labels-dialogue")
+    item = read_item(asked, {"chat": [{"who": "A", "says": "yes of course"}, {"who": "B", "says": "😀😀 yes"}]})
+    (one,) = encode_result(asked, {"entity": said((17, 20, 1))}, item)
+    assert one["value"] == {
+        "start": "1", "end": "1", "startOffset": 5, "endOffset": 8, "text": "yes", "paragraphlabels": ["place"]
+    }  # fmt: skip
+    for change in ({}, {"text": None}, {"startOffset": 90, "endOffset": 93}, {"startOffset": 3, "endOffset": 6}):
+        annotation = {"id": 1, "result": [{**one, "value": {**one["value"], **change}}]}
+        assert decode(asked, [annotation], item) == {"entity": [(17, 20, 1, 1.0)]}
+
+
 def test_in_html_places_are_text_nodes_as_a_browser_counts() -> None:
     page = read_page("<p>😀 Ann<br>in <b>Rome</b></p>\n<p>x</p><script>no()</script>")
     assert page.text == "😀 Ann\nin Rome\n\n\nx"
     wrote = page.write(page.text.index("Rome"), page.text.index("Rome") + 4)
     assert wrote == {
         "start": "/p[1]/b[1]/text()[1]", "end": "/p[1]/b[1]/text()[1]", "startOffset": 0, "endOffset": 4,
-        "globalOffsets": {"start": 10, "end": 14},
+        "globalOffsets": {"start": 9, "end": 13},  # code points
     }  # fmt: skip
     ann = page.write(2, 5)
     assert (ann["startOffset"], ann["endOffset"], ann["start"]) == (3, 6, "/p[1]/text()[1]")
     assert page.at("/p[1]/text()[2]", 0) == page.text.index("in")
     assert page.at("/p[9]/text()[1]", 0) is None
-    assert page.at_global(10) == page.text.index("Rome")
+    assert page.at_global(9) == page.text.index("Rome")
     assert page.at_global(999) is None
 
 
@@ -220,6 +232,10 @@ def test_a_place_in_html_is_known_by_its_global_offsets_too() -> None:
     assert target("labels-html", data, [{"from_name": "entity", "value": value}]) == [(13, 17, 1, 1.0)]
 
 
-def test_html_without_text_is_no_task() -> None:
+@pytest.mark.parametrize(
+    "page",
+    ["<p> <br/></p>", "<html><head><title>t</title></head></html>", "<html><body>a</body><body>b</body></html>"],
+)
+def test_html_without_text_is_no_task(page: str) -> None:
     with pytest.raises(UserError, match="HTML without text"):
-        read_item(schema("labels-html"), {"page": "<p> <br/></p>"})
+        read_item(schema("labels-html"), {"page": page})

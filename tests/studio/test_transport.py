@@ -109,6 +109,30 @@ def test_no_server_and_no_key_say_what_to_set(monkeypatch: pytest.MonkeyPatch) -
     assert "LABEL_STUDIO_API_KEY" in failure(Studio("http://127.0.0.1:9", " ")).hint
 
 
+@pytest.mark.parametrize("call", ["project", "push"])
+def test_a_redirect_is_not_followed_but_told(fake: Server, call: str) -> None:
+    """On the way a POST would become a GET, and do nothing."""
+    fake.answer = lambda r: (301, f"https://studio.example{r.path}?next=x") if r.path[:3] != "/x/" else (200, {"id": 1})
+    error = failure(Studio(fake.url, KEY), call)
+    assert "https://studio.example/api/" in str(error)
+    assert "LABEL_STUDIO_URL" in error.hint
+    assert len(fake.requests) == 1
+
+
+def test_a_key_from_a_file_may_end_in_a_line_break(fake: Server) -> None:
+    fake.answer = lambda _: (200, {"id": 1})
+    Studio(fake.url, f"{KEY}\n").project(1)
+    assert fake.requests[0].headers["Authorization"] == f"Token {KEY}"
+
+
+@pytest.mark.parametrize("key", ["…", "abc\ndef"])
+def test_a_key_that_cannot_be_one_is_not_sent_or_shown(fake: Server, key: str) -> None:
+    error = failure(Studio(fake.url, key))
+    assert "LABEL_STUDIO_API_KEY" in error.hint
+    assert key not in error.sentence()
+    assert not fake.requests
+
+
 def test_dropped_predictions_are_not_passed_over(fake: Server) -> None:
     fake.answer = lambda _: (201, {"created": 1})
     with pytest.raises(StudioError, match="1 of 2"):

@@ -1,0 +1,41 @@
+"""What settings make: the secret of the webhook, the folder, the address."""
+
+import threading
+
+import pytest
+
+from backend.errors import UserError
+from backend.settings import load_settings
+
+
+def test_all_who_ask_at_once_get_one_secret(tmp_path):
+    folder, found = tmp_path / "data", []
+    ask = [threading.Thread(target=lambda: found.append(load_settings(data_dir=folder).webhook_token)) for _ in "12345"]
+    for thread in ask:
+        thread.start()
+    for thread in ask:
+        thread.join()
+    assert len(found) == 5
+    assert len(set(found)) == 1
+    assert len(found[0]) > 30
+    assert (folder / "webhook.secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_empty_file_is_no_secret(tmp_path):
+    """A full disk may leave one; with it everybody would be let in."""
+    (tmp_path / "webhook.secret").write_text("\n")
+    assert len(load_settings(data_dir=tmp_path).webhook_token) > 30
+
+
+def test_a_folder_that_cannot_be_used_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="DATA_DIR"):
+            _ = load_settings(data_dir=folder).made_data_dir
+
+
+@pytest.mark.parametrize(
+    ("host", "address"), [("::1", "[::1]:9090"), ("127.0.0.1", "127.0.0.1:9090"), ("a.b", "a.b:9090")]
+)
+def test_the_address_is_such_as_urls_have(host, address):
+    assert load_settings(host=host, port=9090).address == address
