@@ -108,7 +108,7 @@ class FakeStudio:
             "sampling": self.sampling,
         }
 
-    def all_tasks(self, project_id: int) -> Iterator[dict[str, Any]]:
+    def all_tasks(self, project_id: int, since: Any = None) -> Iterator[dict[str, Any]]:
         self._call("all_tasks")
         yield from ({"id": number, "data": data} for number, data in self.tasks.items())
 
@@ -147,6 +147,8 @@ class FakeStudio:
 
     def patch_score(self, prediction_id: int, score: float) -> None:
         self._call("patch_score")
+        if prediction_id not in self.rows:
+            raise NotFound("no such prediction")
         self.rows[prediction_id]["score"] = score
 
     def patch_result(self, prediction_id: int, result: Any) -> None:
@@ -155,7 +157,13 @@ class FakeStudio:
 
     def set_model_version(self, project_id: int, version: str) -> None:
         self._call("set_model_version")
+        if all(row["model_version"] != version for row in self.rows.values()):
+            raise StudioError("a version without predictions")
         self.model_version = version
+
+    def delete_prediction(self, prediction_id: int) -> None:
+        self._call("delete_prediction")
+        self.rows.pop(prediction_id, None)
 
     def model_versions(self, project_id: int) -> list[str]:
         self._call("model_versions")
@@ -172,11 +180,12 @@ class FakeStudio:
     def queue(self, project_id: int, n: int) -> list[tuple[int, float]]:
         self._call("queue")
         answered = {a["task"] for a in self.answers.values() if not a["was_cancelled"]}
-        scores: dict[int, float] = {}
+        scores: dict[int, list[float]] = {}
         for row in self.rows.values():
-            if row["model_version"] == self.model_version and row["task"] not in answered:
-                scores[row["task"]] = min(scores.get(row["task"], 2.0), row["score"])
-        return sorted(scores.items(), key=lambda item: item[1])[:n]
+            if row["model_version"] == self.model_version and row["task"] in self.tasks.keys() - answered:
+                scores.setdefault(row["task"], []).append(row["score"])
+        means = {task: float(np.mean(own)) for task, own in scores.items()}
+        return sorted(means.items(), key=lambda item: item[1])[:n]
 
     def _id(self) -> int:
         self.next_id += 1

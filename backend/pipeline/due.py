@@ -56,6 +56,13 @@ def trainable(parts: Parts, project: Project) -> bool:
     return readers(project.asks()) != {"generator"} or bool(parts.settings.text_model)
 
 
+def _asked_since(parts: Parts, project: Project) -> float:
+    """When the first version was made for what the project asks now; what was trained before answered something
+    else."""
+    rows = records.versions(parts.registry, project.key)
+    return min((v.created_at for v in rows if v.schema_hash == project.asks().hash), default=0.0)
+
+
 def training(parts: Parts, project: Project) -> str | None:
     """The id of the training that is due, or None.
 
@@ -66,7 +73,9 @@ def training(parts: Parts, project: Project) -> str | None:
     if not newest or not trainable(parts, project):
         return None
     job = records.newest_job(parts.registry, project.key)
-    if job is not None and (job.state in JOB_ACTIVE or job.seen >= newest):
+    if job is not None and (
+        job.state in JOB_ACTIVE or (job.seen >= newest and job.created_at >= _asked_since(parts, project))
+    ):
         return None
     fresh = new_labels(parts, project)
     settings = parts.settings

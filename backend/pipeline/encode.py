@@ -7,6 +7,7 @@ import numpy as np
 from backend.pipeline.decide import Field, fresh_judge
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import TaskTable, read_labels
+from backend.pipeline.publish import load
 from backend.pipeline.ranking import rank, view
 from backend.problems.version import Version
 from backend.registry import versions as records
@@ -20,7 +21,7 @@ def encode_pool(parts: Parts, key: str, version_name: str, on_progress: Callable
     fresh head finds most uncertain, and a fifth at random.
     """
     project = parts.registry.must_project(key)
-    version = parts.host.version(key, version_name, project.asks())
+    version = load(parts, project, version_name)
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
     items = [table.items[at] for at in candidates(parts, project, version, table)]
 
@@ -85,6 +86,7 @@ def forget_features(parts: Parts) -> None:
             continue
         keep.add(parts.host.cold(project.schema).base_id)
         active = records.active(parts.registry, project.key)
-        if active is not None:
-            keep.add(parts.host.version(project.key, active.version, project.schema).base_id)
+        row = None if active is None else records.version(parts.registry, project.key, active.version)
+        if row is not None and row.schema_hash == project.schema.hash:
+            keep.add(parts.host.version(project.key, row.name, project.schema).base_id)
     parts.features.keep_only(keep)

@@ -13,11 +13,12 @@ derive what is due from the database alone.
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID, WorkflowHandle
+from dbos import error as engine_errors
 
-from backend import __version__
 from backend.errors import StudioError, UserError
 from backend.pipeline import due, mirror, publish, retrain
 from backend.pipeline.encode import encode_pool, forget_features
@@ -25,6 +26,7 @@ from backend.pipeline.parts import Parts
 from backend.registry import versions as records
 from backend.registry import workers
 from backend.registry.database import now
+from backend.registry.records import Project
 from backend.telemetry import logger
 
 log = logger("jobs")
@@ -34,6 +36,9 @@ TICK_S = 0.2
 POLL_S = 0.1
 RETRY_S = 30
 KEEP_WORKFLOWS_S = 24 * 3600
+STEPS = "2"  # raised when the steps of a workflow change: one that was interrupted before cannot go on then
+ASKED_FOR = "asked for"
+UNFINISHED = ("PENDING", "ENQUEUED", "DELAYED")
 
 _wired: list[Parts] = []
 
@@ -48,9 +53,12 @@ def _retry(error: BaseException) -> bool:
 
 
 def _step(name: str, call: Callable[..., T], *args: Any) -> T:
-    """Run a step; calls to Label Studio that failed are tried again, other errors are not."""
+    """Run a step; calls to Label Studio that failed are tried again, other errors are not. Raises the last error."""
     options = {"name": name, "retries_allowed": True, "max_attempts": 4, "interval_seconds": 1, "should_retry": _retry}
-    result: T = DBOS.run_step(options, call, *args)  # type: ignore[call-overload]
+    try:
+        result: T = DBOS.run_step(options, call, *args)  # type: ignore[call-overload]
+    except engine_errors.DBOSMaxStepRetriesExceeded as error:
+        raise error.errors[-1] from None
     return result
 
 
@@ -62,8 +70,8 @@ def refresh(key: str) -> None:
     for job_id in applied["trainings"]:
         _enqueue("train", train, job_id, key, job_id)
     for version in applied["activations"]:
-        _enqueue("train", promote, f"promote-{key}-{version}-{DBOS.workflow_id}", key, version, "asked for")
-    _step("mark", lambda: parts().registry.mark_applied(key, applied["through"]))
+        _enqueue("train", promote, f"promote-{key}-{version}-{DBOS.workflow_id}", key, version, ASKED_FOR)
+    _step("mark", lambda: parts().registry.mark_applied(key, applied["events"]))
     _step("resort", _resort, key, applied["oldest_answer"], False)
     _write_later(key)
 
@@ -82,7 +90,8 @@ def train(key: str, job_id: str) -> None:
     try:
         started = _step("start", _started, job_id)
         snapshot = _step("snapshot", lambda: retrain.take_snapshot(parts(), key))
-        location = _step("train", lambda: retrain.train(parts(), key, snapshot, _progress(job_id, 0.0, 0.6)))
+        made = _step("train", _trained, key, job_id, snapshot)
+        snapshot, location = made["snapshot"], made["location"]
         verdict = _step("register", lambda: retrain.register(parts(), key, snapshot, location))
         if verdict["activate"]:
             _step("encode", lambda: encode_pool(parts(), key, verdict["version"], _progress(job_id, 0.6, 0.95)))
@@ -98,10 +107,25 @@ def train(key: str, job_id: str) -> None:
 
 
 @DBOS.workflow()
-def promote(key: str, version: str, reason: str) -> None:
-    """Make a version that exists the active one: promotion, rollback and the cold start are the same."""
+def promote(key: str, version: str, reason: str, asked_at: float = 0.0) -> None:
+    """Make a version that exists the active one: promotion, rollback and the cold start are the same.
+
+    What somebody asked for is tried again while Label Studio cannot be reached, unless another version has become
+    active since; for the rest the ticks do that.
+    """
+    asked = asked_at or _step("clock", now)
+    if _step("look", lambda: _superseded(key, asked)):
+        return
     _step("encode", lambda: encode_pool(parts(), key, version, lambda *_: None))
-    _publish(key, version, reason)
+    try:
+        _publish(key, version, reason)
+    except StudioError as error:
+        if reason != ASKED_FOR:
+            raise
+        log.warning("a version that was asked for is tried again", project=key, version=version, reason=str(error))
+        first, _, attempt = str(DBOS.workflow_id).partition("+")
+        again = f"{first}+{int(attempt or 0) + 1}"
+        _enqueue("train", promote, again, key, version, reason, asked, later_s=RETRY_S)
 
 
 @DBOS.workflow()
@@ -109,7 +133,7 @@ def publish_version(key: str, version: str, reason: str) -> None:
     """Plan, push, switch, and check the order with Label Studio; what is old is deleted later."""
     name = _step("name", lambda: records.publication_name(parts().registry, key, version))
     start = _step("clock", now)
-    if not _step("plan", lambda: publish.plan(parts(), key, version, name)):
+    if not _step("plan", _plan, key, version, name):
         log.warning("no task to publish", project=key, version=version)
     _step("push", lambda: publish.push(parts(), key, version, name))
     _step("switch", lambda: publish.switch(parts(), key, version, name, reason))
@@ -152,7 +176,7 @@ def _publish(key: str, version: str, reason: str) -> None:
 def _apply(key: str) -> dict[str, Any]:
     applied = mirror.apply_events(parts(), key)
     return {
-        "through": applied.through,
+        "events": list(applied.events),
         "oldest_answer": applied.oldest_answer,
         "trainings": list(applied.trainings),
         "activations": list(applied.activations),
@@ -165,12 +189,46 @@ def _resort(key: str, oldest_answer: float, even_if_unchanged: bool) -> int:
         return 0
     if not (even_if_unchanged or due.sorting(parts(), project)):
         return 0
+    _encode_here(project)
     moved = publish.resort(parts(), key)
     if oldest_answer:
         records.add_timing(parts().registry, key, "refresh", now() - oldest_answer)
-    if not parts().registry.waiting_events(key, limit=1):  # else the next refresh looks
+    if parts().registry.waiting_events(key, limit=1):
+        return len(moved)  # the next refresh looks
+    if not publish.check_order(parts(), key):
+        publish.mend(parts(), key)
         publish.check_order(parts(), key)
     return len(moved)
+
+
+def _encode_here(project: Project) -> None:
+    """The features of the active version, where another worker has computed them: each has its own."""
+    active = records.active(parts().registry, project.key)
+    if active is None:
+        return
+    version = publish.load(parts(), project, active.version)
+    table = parts().pools.table(parts().registry, project, parts().settings.audit_share)
+    if not parts().features.of(version).present(table.items).any():
+        encode_pool(parts(), project.key, active.version, lambda *_: None)
+
+
+def _plan(key: str, version: str, name: str) -> int:
+    encode_pool(parts(), key, version, lambda *_: None)  # nothing to do, unless another worker did it
+    return publish.plan(parts(), key, version, name)
+
+
+def _trained(key: str, job_id: str, snapshot: dict[str, Any]) -> dict[str, Any]:
+    """The snapshot that was trained on, and where its version is; a new one, where the worker that had it died."""
+    if not Path(snapshot["path"]).exists():
+        snapshot = retrain.take_snapshot(parts(), key)
+    location = retrain.train(parts(), key, snapshot, _progress(job_id, 0.0, 0.6))
+    return {"snapshot": snapshot, "location": location}
+
+
+def _superseded(key: str, asked: float) -> bool:
+    """Whether a version was made active since."""
+    active = records.active(parts().registry, key)
+    return active is not None and active.created_at > asked
 
 
 def _started(job_id: str) -> float:
@@ -200,9 +258,11 @@ def _progress(job_id: str, low: float, high: float) -> Callable[[float, str], No
     return report
 
 
-def _enqueue(queue: str, workflow: Callable[..., Any], workflow_id: str, key: str, *args: Any) -> WorkflowHandle[Any]:
+def _enqueue(
+    queue: str, workflow: Callable[..., Any], workflow_id: str, key: str, *args: Any, later_s: float | None = None
+) -> WorkflowHandle[Any]:
     """Enqueue for a project; an id that was used already gives the workflow that has it."""
-    with SetWorkflowID(workflow_id), SetEnqueueOptions(queue_partition_key=key):
+    with SetWorkflowID(workflow_id), SetEnqueueOptions(queue_partition_key=key, delay_seconds=later_s):
         return DBOS.enqueue_workflow(queue, workflow, key, *args)
 
 
@@ -224,12 +284,13 @@ class Worker:
         config: DBOSConfig = {
             "name": "ls-active",
             "system_database_url": settings.jobs_database,
-            "application_version": __version__,
+            "application_version": STEPS,
             "executor_id": settings.worker_id,
             "log_level": "WARNING",
         }
         DBOS(config=config)
         DBOS.launch()
+        self._end_former()
         DBOS.register_queue("queue", partition_concurrency=1, polling_interval_sec=POLL_S)
         DBOS.register_queue("tidy", partition_concurrency=1)
         DBOS.register_queue("train", partition_concurrency=1, worker_concurrency=1, polling_interval_sec=POLL_S)
@@ -267,7 +328,7 @@ class Worker:
             if project.schema is None:
                 continue
             if due.needs_cold_start(self._parts, project):
-                self._promote(project.key, retrain.cold_start(self._parts, project).name, "start")
+                self._promote(project.key, retrain.starting_version(self._parts, project), "start")
             elif version := due.unpublished(self._parts, project):
                 self._promote(project.key, version, "its publication had failed")
             elif job_id := due.training(self._parts, project):
@@ -277,7 +338,7 @@ class Worker:
     def _start_refresh(self, key: str, cause: str) -> None:
         """Start a refresh unless one runs; what it did not see causes the next one."""
         running = self._refreshing.get(key)
-        if running is not None and running.get_status().status in ("PENDING", "ENQUEUED", "DELAYED"):
+        if running is not None and running.get_status().status in UNFINISHED:
             return
         failed = self._caused.get(key) == cause
         suffix = f"-{int(now())}" if failed else ""
@@ -287,32 +348,32 @@ class Worker:
     def _promote(self, key: str, version: str, reason: str) -> None:
         """Start a promotion; one that failed is tried again after half a minute."""
         running = self._promoting.get(key)
-        if running is not None and (
-            now() - running[1] < RETRY_S or running[0].get_status().status in ("PENDING", "ENQUEUED", "DELAYED")
-        ):
+        if running is not None and (now() - running[1] < RETRY_S or running[0].get_status().status in UNFINISHED):
             return
         n = len(records.activations(self._parts.registry, key))
         workflow_id = f"promote-{key}-{version}-{n}"
         status = DBOS.get_workflow_status(workflow_id)
-        if status is not None and status.status not in ("PENDING", "ENQUEUED", "DELAYED"):
+        if status is not None and status.status not in UNFINISHED:
             workflow_id += f"-{int(now())}"
         self._promoting[key] = (_enqueue("train", promote, workflow_id, key, version, reason), now())
 
+    def _end_former(self) -> None:
+        """Workflows of other steps are taken up by nobody, and keep their project's turn: end them. What they were for
+        is derived again."""
+        for status in DBOS.list_workflows(status=list(UNFINISHED), load_input=False):
+            if status.app_version not in (None, STEPS):
+                log.warning("ending a workflow of another release", workflow=status.workflow_id)
+                DBOS.cancel_workflow(status.workflow_id)
+
     def _bury_lost_jobs(self) -> None:
-        """Jobs that the engine does not know (its database was deleted) will never end: say so."""
+        """Jobs that the engine does not know (its database was deleted) or that were ended will never end: say so."""
         for job in records.active_jobs(self._parts.registry):
             waiting = self._parts.registry.waiting_events(job.project)
             if any(e.payload.get("job") == job.id for e in waiting):
                 continue
             status = DBOS.get_workflow_status(job.id)
             if status is None or status.status in ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"):
-                records.update_job(
-                    self._parts.registry,
-                    job.id,
-                    state="failed",
-                    progress=1.0,
-                    message="Lost at a restart; start again.",
-                )
+                records.lose_job(self._parts.registry, job.id, "Lost at a restart; the next one is started by itself.")
 
     def _take_over(self) -> None:
         """Resume the workflows of workers that died."""

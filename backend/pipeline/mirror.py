@@ -25,10 +25,10 @@ ANSWER_ACTIONS = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREAT
 
 @dataclass(frozen=True)
 class Applied:
-    """What the waiting events ask for beyond the mirror. ``through`` is the number of the last one, ``oldest_answer``
-    the Unix time at which the first annotation among them arrived; 0 where there was none."""
+    """What the waiting events ask for beyond the mirror. ``events``: their numbers; ``oldest_answer``: the Unix time at
+    which the first annotation among them arrived; 0 where there was none."""
 
-    through: int
+    events: tuple[int, ...]
     oldest_answer: float
     trainings: tuple[str, ...]
     activations: tuple[str, ...]
@@ -44,7 +44,7 @@ def apply_events(parts: Parts, key: str) -> Applied:
         events += portion
     answers = [e.received_at for e in events if e.action in ANSWER_ACTIONS]
     return Applied(
-        through=events[-1].id if events else 0,
+        events=tuple(e.id for e in events),
         oldest_answer=min(answers, default=0.0),
         trainings=tuple(e.payload.get("job", f"retrain-{key}-{e.id}") for e in events if e.action in TRAIN_ACTIONS),
         activations=tuple(e.payload["version"] for e in events if e.action == "ACTIVATE"),
@@ -164,23 +164,39 @@ def reconcile(parts: Parts, key: str) -> bool:
 
 
 def _compare_tasks(parts: Parts, project: Project, remote: Mapping[str, Any]) -> bool:
-    ours = parts.registry.tasks(project.key)
-    if len(ours) == int(remote.get("task_number") or 0) and project.reconciled_at:
-        return False
-    theirs = {int(t["id"]): t["data"] for t in parts.studio.all_tasks(project.id)}
-    new = [(i, data) for i, data in theirs.items() if ours.get(i) != data]
-    gone = [i for i in ours if i not in theirs]
-    parts.registry.save_tasks(project.key, new)
+    """Save what is new or changed since the last comparison; where the numbers differ then, compare all."""
+    new: list[tuple[int, Any]] = []
+    if project.reconciled_at:
+        new = _save_changed(parts, project, parts.studio.all_tasks(project.id, _since(parts, project)))[0]
+        if parts.registry.task_count(project.key) == int(remote.get("task_number") or 0):
+            return bool(new)
+    more, theirs = _save_changed(parts, project, parts.studio.all_tasks(project.id))
+    gone = [i for i in parts.registry.tasks(project.key) if i not in theirs]
     if gone:
         parts.registry.delete_tasks(project.key, gone)
-    return bool(new or gone)
+    return bool(new or more or gone)
+
+
+def _save_changed(
+    parts: Parts, project: Project, tasks: Iterable[Mapping[str, Any]]
+) -> tuple[list[tuple[int, Any]], set[int]]:
+    """Those of these tasks that the mirror has not or has otherwise, and the ids of all."""
+    theirs = {int(t["id"]): t["data"] for t in tasks}
+    ours = parts.registry.tasks(project.key) if theirs else {}
+    new = [(i, data) for i, data in theirs.items() if ours.get(i) != data]
+    parts.registry.save_tasks(project.key, new)
+    return new, set(theirs)
+
+
+def _since(parts: Parts, project: Project) -> float | None:
+    """Label Studio's changes from then on are looked at: one period more than there was since the last comparison."""
+    return project.reconciled_at - parts.settings.reconcile_seconds if project.reconciled_at else None
 
 
 def _compare_annotations(parts: Parts, project: Project, remote: Mapping[str, Any]) -> bool:
     total = int(remote.get("total_annotations_number") or 0) + int(remote.get("skipped_annotations_number") or 0)
     before = parts.registry.newest_change(project.key)
-    since = project.reconciled_at - parts.settings.reconcile_seconds if project.reconciled_at else None
-    _save_labelled(parts, project, parts.studio.labelled(project.id, since))
+    _save_labelled(parts, project, parts.studio.labelled(project.id, _since(parts, project)))
     ours = parts.registry.annotation_count(project.key)
     if ours != total:  # something was deleted, or missed for longer than one comparison
         seen = _save_labelled(parts, project, parts.studio.labelled(project.id, None))

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backend.active.order import moves
-from backend.errors import StudioError
+from backend.errors import NotFound, StudioError, UserError
 from backend.pipeline.parts import Parts
 from backend.pipeline.ranking import Ranking, rank, view
 from backend.pipeline.suggestions import show_above
@@ -35,7 +35,11 @@ PREVIEW = "preview"
 
 
 def load(parts: Parts, project: Project, version_name: str) -> Version:
-    """A version of the project, from memory or storage."""
+    """A version of the project, from memory or storage. Raises UserError for one that answers what the project no
+    longer asks."""
+    row = records.version(parts.registry, project.key, version_name)
+    if row is not None and row.schema_hash != project.asks().hash:
+        raise UserError(f"{version_name} answers another label config than the project has now.", "Train again.")
     return parts.host.version(project.key, version_name, project.asks())
 
 
@@ -55,9 +59,9 @@ def push(parts: Parts, key: str, version_name: str, name: str) -> int:
     """Push the planned predictions in one call, those excepted that Label Studio holds; how many were pushed."""
     project = parts.registry.must_project(key)
     held = {p["task"] for p in parts.studio.predictions(project.id, version=name)}
-    planned = records.published(parts.registry, key, name)
+    planned, touched = records.published(parts.registry, key, name), parts.registry.touched(key)
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-    todo = [task for task in planned if task not in held and task in table.position]
+    todo = [task for task in planned if task not in held and task not in touched and task in table.position]
     if not todo:
         return 0
     model = load(parts, project, version_name)
@@ -97,10 +101,16 @@ def _push(parts: Parts, project: Project, name: str, predictions: Sequence[Mappi
 
 
 def switch(parts: Parts, key: str, version_name: str, name: str, reason: str) -> None:
-    """Make the publication the current one: here with one row, then in Label Studio."""
+    """Make the publication the current one: in Label Studio, then here with one row.
+
+    One without a task (all are answered) is not told to Label Studio, which takes only versions with predictions;
+    :func:`mend` does it when there are some.
+    """
     project = parts.registry.must_project(key)
+    load(parts, project, version_name)
+    if records.published(parts.registry, key, name):
+        parts.studio.set_model_version(project.id, name)
     records.activate(parts.registry, key, version_name, name, reason)
-    parts.studio.set_model_version(project.id, name)
     log.info("published", project=key, version=name, reason=reason)
 
 
@@ -114,7 +124,8 @@ def clean_up(parts: Parts, key: str, pause_s: float = 0.2) -> list[str]:
     current = records.active(parts.registry, key)
     keep = current.name if current else ""
     former = {a.name for a in records.activations(parts.registry, key)} | {PREVIEW}
-    old = sorted((former & set(parts.studio.model_versions(project.id))) - {keep})
+    shown = parts.studio.project(project.id).get("model_version")  # while ours has no task yet
+    old = sorted((former & set(parts.studio.model_versions(project.id))) - {keep, shown})
     for name in old:
         parts.studio.delete_version(project.id, name, pause_s=pause_s)
     for name in former - {keep}:
@@ -165,14 +176,25 @@ def _apply_moves(
     table = ranking.view.table
     # the last place first: at no moment does a task stand before one that is to precede it
     for task, score in sorted(changes.items(), key=lambda item: -item[1]):
-        prediction = _prediction_id(parts, project, activation.name, task) if task in held else None
-        if prediction is not None:
-            parts.studio.patch_score(prediction, score)
+        if task in held and _moved(parts, project, activation.name, task, score):
             continue
         said = outputs[task] if task in outputs else ranking.outputs([task])[task]
         item = table.items[table.position[task]]
         body = encode_prediction(schema, said, item, score, activation.name, above=above)
         parts.studio.create_prediction(task, body["result"], body["score"], body["model_version"])
+
+
+def _moved(parts: Parts, project: Project, name: str, task: int, score: float) -> bool:
+    """Whether a prediction of the task was there, and has the score now; somebody may have deleted it."""
+    prediction = _prediction_id(parts, project, name, task)
+    if prediction is None:
+        return False
+    try:
+        parts.studio.patch_score(prediction, score)
+    except NotFound:
+        parts.prediction_ids.pop((project.key, name), None)
+        return False
+    return True
 
 
 def _prediction_id(parts: Parts, project: Project, name: str, task: int) -> int | None:
@@ -248,6 +270,36 @@ def write_more(parts: Parts, key: str) -> int:
 
 
 # ------------------------------------------------------------------------------------------------------ is it so?
+def mend(parts: Parts, key: str) -> None:
+    """Make Label Studio have what is published, where :func:`check_order` found otherwise.
+
+    Predictions are missing where a push failed or somebody deleted them, and are there twice where the answer to a call
+    was lost or somebody had all retrieved; the project's version is another one where there was nothing to show.
+    """
+    project, activation = parts.registry.must_project(key), records.active(parts.registry, key)
+    if activation is None:
+        return
+    touched = parts.registry.touched(key)
+    planned = {
+        task: score
+        for task, (score, _) in records.published(parts.registry, key, activation.name).items()
+        if task not in touched
+    }
+    ids: dict[int, int] = {}
+    for row in parts.studio.predictions(project.id, version=activation.name):
+        task, number = int(row["task"]), int(row["id"])
+        if task in planned and task in ids:
+            parts.studio.delete_prediction(number)
+        elif task in planned and row["score"] != planned[task]:
+            parts.studio.patch_score(number, planned[task])
+        ids.setdefault(task, number)
+    parts.prediction_ids[key, activation.name] = ids
+    pushed = push(parts, key, activation.version, activation.name)
+    if ids or pushed:
+        parts.studio.set_model_version(project.id, activation.name)
+    log.warning("put Label Studio's queue right", project=key, version=activation.name, pushed=pushed)
+
+
 def check_order(parts: Parts, key: str) -> bool:
     """Ask Label Studio for the head of the queue and compare it with ours; the answer is kept for ``status``.
 
@@ -259,12 +311,13 @@ def check_order(parts: Parts, key: str) -> bool:
         return False
     touched = parts.registry.touched(key)
     ours = [task for task in records.published(parts.registry, key, activation.name) if task not in touched]
-    listed = parts.studio.queue(project.id, parts.settings.fast_top * 2)
+    asked = parts.settings.fast_top * 2
+    listed = parts.studio.queue(project.id, asked)
     theirs = [task for task, _ in listed if task not in touched]  # a task that was only skipped is offered to others
-    expected = _still_open(parts, ours, theirs)
+    expected = _still_open(parts, ours, theirs, len(theirs) + (len(listed) < asked))
     remote = parts.studio.project(project.id)
     problems = []
-    if remote.get("model_version") != activation.name:
+    if ours and remote.get("model_version") != activation.name:
         problems.append(f"the project's model version is {remote.get('model_version')!r}, not {activation.name!r}")
     if remote.get("sampling") != "Uncertainty sampling":
         problems.append(f"the project's sampling is {remote.get('sampling')!r}")
@@ -281,15 +334,23 @@ def check_order(parts: Parts, key: str) -> bool:
     return not problems
 
 
-def _still_open(parts: Parts, ours: Sequence[int], theirs: Sequence[int]) -> list[int]:
-    """The head of our queue, as long as theirs, without tasks that were answered before the mirror heard of it."""
+def _still_open(parts: Parts, ours: Sequence[int], theirs: Sequence[int], most: int) -> list[int]:
+    """The head of our queue, ``most`` tasks, without those that were answered or deleted before the mirror heard of
+    it."""
     head: list[int] = []
     for task in ours:
-        if len(head) == len(theirs):
+        if len(head) == most:
             break
-        if task in theirs or not parts.studio.annotations(task):
+        if task in theirs or _is_open(parts, task):
             head.append(task)
     return head
+
+
+def _is_open(parts: Parts, task: int) -> bool:
+    try:
+        return not parts.studio.annotations(task)
+    except NotFound:
+        return False
 
 
 def served_score(worth: float) -> float:

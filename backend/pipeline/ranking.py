@@ -11,7 +11,7 @@ from backend.pipeline.decide import Choice, Field, Policy, decide, fresh_judge
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.problems.judge import Judge
-from backend.problems.schema import Floats, Output
+from backend.problems.schema import Floats, Item, Output
 from backend.problems.version import Version
 from backend.registry.records import Project
 from backend.serving.features import FeatureStore
@@ -74,9 +74,18 @@ def view(parts: Parts, project: Project, version: Version) -> View:
     labels = read_labels(parts.registry, project, table)
     store = parts.features.of(version)
     answered = [table.items[table.position[i]] for i in labels.targets if i in table.position]
-    fresh = store.missing(answered) + store.missing(table.items)[:FRESH_ITEMS]
-    store.fill(version, fresh)
+    store.fill(version, store.missing(answered) + _new(parts, table, store))
     return View(project, version, table, labels, store)
+
+
+def _new(parts: Parts, table: TaskTable, store: FeatureStore) -> list[Item]:
+    """Some of the tasks that came since the pool was encoded. Of one with more than ``POOL_CANDIDATES`` many were left
+    out on purpose: those that came later have higher numbers."""
+    there = store.present(table.items)
+    missing = np.flatnonzero(~there)
+    if len(table) > parts.settings.pool_candidates:
+        missing = missing[table.ids[missing] > table.ids[there].max(initial=0)]
+    return [table.items[at] for at in missing[:FRESH_ITEMS]]
 
 
 def rank(parts: Parts, view: View, n: int, *, refit: bool) -> Ranking:

@@ -44,6 +44,14 @@ Outputs = Mapping[str, Sequence[Output]]
 TEXTS_MEASURED = 100  # held-out tasks that two versions write texts for
 
 
+def starting_version(parts: Parts, project: Project) -> str:
+    """Where a project begins that has no active version for what it asks: with the last one that answered this, else
+    with :func:`cold_start`."""
+    fitting = {v.name for v in records.versions(parts.registry, project.key) if v.schema_hash == project.asks().hash}
+    before = [a.version for a in records.activations(parts.registry, project.key) if a.version in fitting]
+    return before[-1] if before else cold_start(parts, project).name
+
+
 def cold_start(parts: Parts, project: Project) -> VersionRow:
     """The version before any training: the frozen base model with a head made of the label names."""
     schema = project.asks()
@@ -231,8 +239,12 @@ def _report(line: str, on_progress: Progress) -> None:
 def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str) -> dict[str, Any]:
     """Evaluate on the held-out tasks and register: ``{"version", "activate", "message"}``.
 
-    The gate keeps a version back only if it is worse than the active one beyond noise on the same held-out tasks.
+    The gate keeps a version back only if it is worse than the active one beyond noise on the same held-out tasks. A
+    version that is there already is not made active once more: somebody may have chosen another one since.
     """
+    if known := records.seen_again(parts.registry, key, snapshot["hash"], snapshot["seen"]):
+        message = f"{known.name} has learned from these labels already"
+        return {"version": known.name, "activate": False, "message": message}
     project = parts.registry.must_project(key)
     schema = project.asks()
     content = json.loads(Path(snapshot["path"]).read_text())

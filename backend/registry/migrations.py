@@ -50,6 +50,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # the state of the mirror (see Registry.state) that the queue was last sorted for
         "ALTER TABLE projects ADD COLUMN sorted_for TEXT NOT NULL DEFAULT ''",
     ),
+    ("CREATE INDEX annotations_by_change ON annotations (project, changed)",),
 )
 
 

@@ -311,12 +311,12 @@ class Registry:
         rows = self.rows("SELECT project, MAX(id) AS newest FROM events WHERE applied = 0 GROUP BY project")
         return {row["project"]: row["newest"] for row in rows}
 
-    def mark_applied(self, key: str, through: int) -> None:
-        """The mirror holds a project's events up to this one. Their payload is dropped: annotations have their home in
-        Label Studio."""
+    def mark_applied(self, key: str, events: Iterable[int]) -> None:
+        """The mirror holds these events of a project. Their payload is dropped: annotations have their home in Label
+        Studio. One with a smaller number may still come: PostgreSQL numbers them before they are there."""
         self.write(
-            "UPDATE events SET applied = 1, payload = '{}' WHERE applied = 0 AND project = :key AND id <= :through",
-            {"key": key, "through": through},
+            "UPDATE events SET applied = 1, payload = '{}' WHERE applied = 0 AND project = :key AND id = :event",
+            [{"key": key, "event": event} for event in events],
         )
 
 

@@ -57,6 +57,19 @@ def add_version(
     return _must(version(registry, key, f"v{number}"))
 
 
+def seen_again(registry: Registry, key: str, snapshot: str, seen: int) -> VersionRow | None:
+    """The version of a snapshot, if there is one: it has ``seen`` the newer changes too, since they changed nothing of
+    what it learned from."""
+    values = {"key": key, "snapshot": snapshot, "seen": seen}
+    registry.write(
+        "UPDATE versions SET seen = :seen WHERE project = :key AND snapshot = :snapshot AND seen < :seen", values
+    )
+    row = registry.row(
+        "SELECT * FROM versions WHERE project = :key AND snapshot = :snapshot", key=key, snapshot=snapshot
+    )
+    return _version(row) if row else None
+
+
 def version(registry: Registry, key: str, name: str) -> VersionRow | None:
     """The version of this name."""
     row = registry.row("SELECT * FROM versions WHERE project = :key AND name = :name", key=key, name=name)
@@ -159,6 +172,14 @@ def update_job(registry: Registry, job_id: str, *, state: str, progress: float, 
     registry.write(
         "UPDATE jobs SET state = :s, progress = :p, message = :m, updated_at = :at WHERE id = :id",
         {"id": job_id, "s": state, "p": progress, "m": message, "at": now()},
+    )
+
+
+def lose_job(registry: Registry, job_id: str, message: str) -> None:
+    """Note that a job never came to its labels: the same ones are reason for another."""
+    registry.write(
+        "UPDATE jobs SET state = 'failed', progress = 1, message = :m, seen = 0, updated_at = :at WHERE id = :id",
+        {"id": job_id, "m": message, "at": now()},
     )
 
 

@@ -74,11 +74,12 @@ class ModelHost:
     def version(self, key: str, name: str, schema: Schema) -> "Version":
         """A version of a project, with its adapter merged. Raises NotFound for a name that is not registered."""
         with self._lock:
-            if (key, name) in self._versions:
-                self._versions.move_to_end((key, name))
-                return self._versions[key, name]
+            known = (key, f"{name} {schema.hash}")  # the untrained version has the labels of its config
+            if known in self._versions:
+                self._versions.move_to_end(known)
+                return self._versions[known]
             loaded = self._load(key, name, schema)
-            self._versions[key, name] = loaded
+            self._versions[known] = loaded
             while len(self._versions) > self._settings.versions_in_memory:
                 self._versions.popitem(last=False)
             return loaded

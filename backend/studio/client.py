@@ -92,10 +92,11 @@ class Studio:
             raise StudioError(f"Label Studio made {len(ids)} tasks of {len(tasks)}.", "Its log says why.")
         return ids
 
-    def all_tasks(self, project: int, page_size: int = 1000) -> Iterator[Json]:
-        """Every task: ``id``, ``data``, ``total_annotations``, ``cancelled_annotations``, ``updated_at``."""
+    def all_tasks(self, project: int, since: datetime | float | None = None, page_size: int = 1000) -> Iterator[Json]:
+        """Every task: ``id``, ``data``, ``total_annotations``, ``cancelled_annotations``, ``updated_at``; with
+        ``since``, as for :meth:`labelled`, only those that are new or changed after it."""
         fields = "id,data,total_annotations,cancelled_annotations,updated_at"
-        return self._pages(project, fields, (), page_size)
+        return self._pages(project, fields, () if since is None else [_after("updated_at", since)], page_size)
 
     def unlabelled(self, project: int, page_size: int = 1000) -> Iterator[Json]:
         """``id`` and ``data`` of the tasks without an annotation (those only skipped are among them)."""
@@ -198,6 +199,9 @@ class Studio:
         """Exchange what a prediction suggests; its place in the queue stays."""
         self._call("PATCH", f"api/predictions/{prediction}/", body={"result": [*result]})
 
+    def delete_prediction(self, prediction: int) -> None:
+        self._delete(f"api/predictions/{prediction}/")
+
     def model_versions(self, project: int) -> dict[str, int]:
         """Number of predictions by version, for versions that have some."""
         counts = self._call("GET", f"api/projects/{project}/model-versions/")
@@ -215,7 +219,7 @@ class Studio:
         rows = self.predictions(project, version=version)
         chosen = rows[:limit]
         for row in chosen:
-            self._delete(f"api/predictions/{row['id']}/")
+            self.delete_prediction(int(row["id"]))
             time.sleep(pause_s)
         return len(rows) - len(chosen)
 

@@ -33,6 +33,9 @@ class Refused(StudioError):
         super().__init__(message, hint)
         self.answered = answered
 
+    def __reduce__(self) -> tuple[Any, ...]:  # the job engine keeps errors
+        return Refused, (str(self), self.hint, self.answered)
+
 
 class Transport:
     """Calls to one Label Studio with one API key; may be used by several threads at once."""
@@ -97,7 +100,8 @@ class Transport:
             raise self._elsewhere(answer.headers["location"])
         if _transient(answer) and not last:
             return None
-        raise self._refused(answer.status_code, method, path, _detail(answer.text))
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        raise self._refused(answer.status_code, method, path, _detail(answer.text), ours=is_json)
 
     def _sdk(self) -> "LabelStudio":
         if not self._api_key:
@@ -146,9 +150,10 @@ class Transport:
             "Set LABEL_STUDIO_URL to the address that Label Studio itself has, https where it has that.",
         )
 
-    def _refused(self, status: int, method: str, path: str, detail: str) -> Refused | NotFound:
+    def _refused(self, status: int, method: str, path: str, detail: str, *, ours: bool = True) -> Refused | NotFound:
+        """``ours``: whether it is Label Studio that answers; a proxy before it says 404 too while it is started."""
         said = self._clean(f"Label Studio answered {status} to {method} {path}: {detail}")
-        if status == 404:
+        if status == 404 and ours:
             return NotFound(said, "Does it exist, and may the API key's owner see it?")
         return Refused(said, self._hint(status), status)
 

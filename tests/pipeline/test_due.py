@@ -4,7 +4,7 @@ import pytest
 
 from backend.pipeline import due, mirror, publish, retrain
 from backend.registry import versions as records
-from tests.fakes import KEY, text_of
+from tests.fakes import CONFIG, KEY, text_of
 
 
 @pytest.fixture
@@ -126,3 +126,52 @@ def test_sorting_is_due_after_each_change_until_it_was_done(parts, studio, proje
     studio.annotate(3, "music")
     mirror.reconcile(parts, KEY)
     assert due.sorting(parts, parts.registry.must_project(KEY))
+
+
+def test_the_same_labels_again_are_the_same_version_and_not_new(parts, studio, project):
+    with_settings(parts, retrain_after_labels=5)
+    label(parts, studio, 5)
+    version(parts, project, "snapshot")
+    label(parts, studio, 5)  # as where a second annotator agrees: what is learned is the same
+    assert due.new_labels(parts, project) == 5
+    seen = parts.registry.newest_change(KEY)[0]
+    again = retrain.register(parts, KEY, {"hash": "snapshot", "seen": seen, "path": "nowhere"}, "nowhere")
+    assert again == {"version": "v1", "activate": False, "message": "v1 has learned from these labels already"}
+    assert due.new_labels(parts, project) == 0
+    assert records.seen_again(parts.registry, KEY, "another", seen) is None
+
+
+def test_a_label_config_that_comes_back_has_its_version_again(parts, studio, project):
+    version(parts, project, "one")
+    assert retrain.starting_version(parts, project) == "v2"  # v1 was never active
+    records.activate(parts.registry, KEY, "v1", "v1", "test")
+    studio.config = CONFIG.replace('<Choice value="sport"/>', '<Choice value="film"/><Choice value="sport"/>')
+    mirror.reconcile(parts, KEY)
+    changed = parts.registry.must_project(KEY)
+    assert due.needs_cold_start(parts, changed)
+    records.activate(parts.registry, KEY, retrain.starting_version(parts, changed), "v3", "test")
+    studio.config = CONFIG
+    mirror.reconcile(parts, KEY)
+    assert retrain.starting_version(parts, parts.registry.must_project(KEY)) == "v1"
+
+
+def test_labels_that_still_fit_a_changed_config_are_reason_for_a_training(parts, studio, project):
+    with_settings(parts, retrain_after_labels=5)
+    label(parts, studio, 10)
+    records.add_job(parts.registry, due.training(parts, project), KEY, "retrain", parts.registry.newest_change(KEY)[0])
+    (job,) = records.active_jobs(parts.registry, KEY)
+    records.update_job(parts.registry, job.id, state="done", progress=1.0, message="")
+    assert due.training(parts, project) is None
+    studio.config = CONFIG.replace('<Choice value="sport"/>', '<Choice value="sport"/><Choice value="film"/>')
+    mirror.reconcile(parts, KEY)
+    changed = parts.registry.must_project(KEY)
+    retrain.cold_start(parts, changed)
+    assert due.training(parts, changed)
+
+
+def test_a_job_that_was_lost_is_no_reason_against_another(parts, studio, project):
+    with_settings(parts, retrain_after_labels=5)
+    label(parts, studio, 5)
+    records.add_job(parts.registry, "j", KEY, "retrain", parts.registry.newest_change(KEY)[0])
+    records.lose_job(parts.registry, "j", "lost")
+    assert due.training(parts, project)

@@ -97,6 +97,27 @@ def test_an_unsupported_config_is_kept_with_its_reason(parts, studio):
     assert project.problem
 
 
+def test_tasks_that_were_exchanged_or_corrected_while_events_were_lost_are_seen(parts, studio):
+    mirror.reconcile(parts, KEY)
+    del studio.tasks[3], studio.tasks[4]
+    studio.tasks[901], studio.tasks[902] = {"text": "new"}, {"text": "newer"}
+    studio.tasks[5] = {"text": "corrected"}
+    assert mirror.reconcile(parts, KEY)
+    assert parts.registry.tasks(KEY) == studio.tasks
+    assert not mirror.reconcile(parts, KEY)
+
+
+def test_an_event_that_came_with_a_smaller_number_later_is_applied(parts):
+    """PostgreSQL gives numbers before the rows are there."""
+    mirror.reconcile(parts, KEY)
+    late = parts.registry.add_event(KEY, "ACTIVATE", {"version": "v1"}, applied=True)
+    parts.registry.add_event(KEY, "TRAIN", {"job": "j1"})
+    applied = mirror.apply_events(parts, KEY)
+    parts.registry.write("UPDATE events SET applied = 0 WHERE id = :id", {"id": late})
+    parts.registry.mark_applied(KEY, applied.events)
+    assert mirror.apply_events(parts, KEY).activations == ("v1",)
+
+
 def test_an_event_with_a_config_that_is_too_large_holds_nothing_up(parts, studio):
     mirror.reconcile(parts, KEY)
     parts.registry.add_event(KEY, "PROJECT_UPDATED", {"project": {"label_config": "<View/>" + " " * 1_000_001}})
@@ -120,5 +141,5 @@ def test_requests_come_out_of_the_events(parts):
     applied = mirror.apply_events(parts, KEY)
     assert (applied.trainings, applied.activations, applied.oldest_answer) == (("j1",), ("v1",), 0.0)
     assert mirror.apply_events(parts, KEY) == applied  # until they are marked
-    parts.registry.mark_applied(KEY, applied.through)
+    parts.registry.mark_applied(KEY, applied.events)
     assert mirror.apply_events(parts, KEY).trainings == ()

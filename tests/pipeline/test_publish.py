@@ -3,7 +3,7 @@
 import pytest
 
 from backend.active.audit import is_audit
-from backend.errors import StudioError
+from backend.errors import StudioError, UserError
 from backend.pipeline import due, mirror, publish, retrain
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.ranking import rank, view
@@ -163,6 +163,115 @@ def test_every_step_can_run_twice(parts, studio, cold, repeated):
     assert studio.served() == ours(parts)
     tasks = [row["task"] for row in studio.rows.values()]
     assert len(tasks) == len(set(tasks))
+
+
+def put_right(parts):
+    """What a refresh does after it sorted."""
+    assert not publish.check_order(parts, KEY)
+    publish.mend(parts, KEY)
+    return publish.check_order(parts, KEY)
+
+
+def test_a_publication_that_label_studio_does_not_switch_to_is_not_ours_either(parts, studio, cold):
+    another(parts)
+    studio.failures["set_model_version"] = 1
+    with pytest.raises(StudioError):
+        run(parts, "v1")
+    assert studio.model_version == records.active(parts.registry, KEY).name == "v0"
+    assert due.unpublished(parts, parts.registry.must_project(KEY)) == "v1"
+
+
+def test_a_version_that_came_when_all_was_answered_gets_its_queue_with_the_next_tasks(parts, studio, cold):
+    for task in list(studio.tasks):
+        answer(parts, studio, task)
+    another(parts)
+    run(parts, "v1")
+    assert records.active(parts.registry, KEY).name == "v1"
+    assert publish.check_order(parts, KEY)  # of nothing
+    for number in range(101, 141):
+        studio.tasks[number] = {"text": text_of(number)[0]}
+    mirror.reconcile(parts, KEY)
+    publish.resort(parts, KEY)
+    assert put_right(parts)
+    assert studio.served() == ours(parts)
+    assert len(ours(parts)) == parts.settings.window
+
+
+@pytest.mark.parametrize("kept", [0, 2, 12])
+def test_predictions_that_were_deleted_in_label_studio_come_back(parts, studio, cold, kept):
+    before = ours(parts)
+    for number in list(studio.rows)[: len(studio.rows) - kept]:
+        del studio.rows[number]
+    if kept < 2 * parts.settings.fast_top:
+        assert put_right(parts)
+    else:
+        publish.mend(parts, KEY)
+    assert studio.served() == before
+
+
+def test_a_task_whose_prediction_was_deleted_is_moved_all_the_same(parts, studio, cold):
+    first = ours(parts)[0]
+    answer(parts, studio, first)
+    publish.resort(parts, KEY)  # the ids of the predictions are known from here on
+    moved = ours(parts)[:8]
+    for number in [n for n, row in studio.rows.items() if row["task"] in moved]:
+        del studio.rows[number]
+    answer(parts, studio, moved[-1])
+    publish.resort(parts, KEY)
+    if not publish.check_order(parts, KEY):
+        publish.mend(parts, KEY)
+    assert publish.check_order(parts, KEY)
+    assert studio.served() == ours(parts)
+
+
+def test_of_two_predictions_of_a_task_one_is_left(parts, studio, cold):
+    """After a retrieval in the data manager, or a call whose answer was lost; their mean would count."""
+    for task in ours(parts)[:5]:
+        studio.create_prediction(task, [], 0.9, "v0")
+    assert put_right(parts)
+    assert len(studio.rows) == parts.settings.window
+    assert studio.served() == ours(parts)
+
+
+def test_a_window_whose_extension_failed_is_filled_up_after_all(parts, studio, cold):
+    for task in ours(parts)[:17]:
+        answer(parts, studio, task)
+    studio.failures["push_predictions"] = 1
+    with pytest.raises(StudioError):
+        publish.resort(parts, KEY)
+    publish.resort(parts, KEY)
+    assert put_right(parts)
+    assert studio.served() == ours(parts)
+    assert len(studio.served()) > 15
+
+
+def test_a_version_of_another_label_config_is_not_published(parts, studio, cold):
+    name = another(parts)
+    studio.config = CONFIG.replace('<Choice value="sport"/>', '<Choice value="film"/><Choice value="sport"/>')
+    mirror.reconcile(parts, KEY)
+    for step in ("plan", "switch"):
+        with pytest.raises(UserError, match="another label config"):
+            steps_of(parts, name, name)[step]()
+    assert studio.model_version == "v0"
+
+
+def test_of_a_large_pool_only_tasks_that_came_later_are_encoded(parts, studio, cold):
+    parts.settings = parts.settings.model_copy(update={"pool_candidates": 30})
+    name = another(parts)
+    project = parts.registry.must_project(KEY)
+    store = parts.features.of(publish.load(parts, project, name))
+    table = parts.pools.table(parts.registry, project, 0.2)
+    newest = int(table.ids[store.present(table.items)].max())
+    before = int(store.present(table.items).sum())
+    assert before <= 30
+    rank(parts, view(parts, project, publish.load(parts, project, name)), 5, refit=False)
+    assert int(store.present(table.items).sum()) == before + int((table.ids > newest).sum())
+    studio.tasks[999] = {"text": text_of(999)[0]}
+    mirror.reconcile(parts, KEY)
+    project = parts.registry.must_project(KEY)
+    table = parts.pools.table(parts.registry, project, 0.2)
+    rank(parts, view(parts, project, publish.load(parts, project, name)), 5, refit=False)
+    assert store.present(table.items)[table.position[999]]
 
 
 def test_rollback_is_a_publication_under_a_new_name(parts, studio, cold):

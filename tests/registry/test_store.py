@@ -69,7 +69,7 @@ def test_events_wait_in_order_until_they_are_applied(registry):
     waiting = registry.waiting_events(KEY)
     assert [e.payload["n"] for e in waiting] == [0, 1, 2]
     assert registry.waiting_events(KEY, after=waiting[0].id) == waiting[1:]
-    registry.mark_applied(KEY, waiting[1].id)
+    registry.mark_applied(KEY, [e.id for e in waiting[:2]])
     assert [e.payload["n"] for e in registry.waiting_events(KEY)] == [2]
     assert registry.projects_with_events() == {KEY: waiting[2].id}
 

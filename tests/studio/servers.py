@@ -43,6 +43,7 @@ class Server:
     url: str
     answer: Callable[[Request], tuple[int, Any]]
     requests: list[Request] = field(default_factory=list)
+    kind: str = "application/json"
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def serve(answer: Callable[[Request], tuple[int, Any]]) -> Iterator[Server]:
             status, body = server.answer(request)
             data = (body if isinstance(body, str) else json.dumps(body)).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", server.kind)
             if status in (301, 302, 307, 308):
                 self.send_header("Location", body)
             self.send_header("Content-Length", str(len(data)))

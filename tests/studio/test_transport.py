@@ -1,5 +1,6 @@
 """Failures become sentences by cause, transient ones are tried again, and nothing is ever pushed twice."""
 
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,6 +47,23 @@ def test_reading_survives_what_passes(fake: Server, status: int, body: Any) -> N
     fake.answer = failing(3, status, body)
     assert Studio(fake.url, KEY).project(1)["id"] == 1
     assert len(fake.requests) == 4
+
+
+def test_a_refusal_outlives_the_process_that_met_it(fake: Server) -> None:
+    """The job engine keeps the errors of steps."""
+    fake.answer = lambda _: (400, {"detail": "no such thing"})
+    error = failure(Studio(fake.url, KEY))
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.hint, again.answered) == (str(error), error.hint, 400)
+
+
+def test_a_proxy_that_finds_nothing_is_not_label_studio(fake: Server) -> None:
+    """While Label Studio is started anew, say: its projects are not gone."""
+    fake.answer = lambda _: (404, "404 page not found")
+    fake.kind = "text/plain"
+    error = failure(Studio(fake.url, KEY))
+    assert isinstance(error, StudioError)
+    assert not isinstance(error, NotFound)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
