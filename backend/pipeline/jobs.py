@@ -384,7 +384,8 @@ class Worker:
             workers.forget(self._parts.registry, worker)
 
     def _sweep(self) -> None:
-        """Forget workflows that ended a day ago."""
+        """Forget workflows that ended a day ago, and what failed trainings left."""
+        retrain.sweep(self._parts, KEEP_WORKFLOWS_S)
         limit = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now() - KEEP_WORKFLOWS_S))
         old = DBOS.list_workflows(
             status=["SUCCESS", "ERROR", "CANCELLED"], end_time=limit, limit=500, load_input=False, load_output=False

@@ -32,6 +32,7 @@ from backend.problems.opinions import ASKED, opinions, wants_opinions
 from backend.problems.schema import Control, Example, Output, Schema
 from backend.problems.version import Version, load_version
 from backend.registry import versions as records
+from backend.registry.database import now
 from backend.registry.records import Project, VersionRow
 from backend.serving.host import data_folder
 from backend.settings import Settings
@@ -275,6 +276,15 @@ def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str)
     message = _message(row)
     log.info("version registered", project=key, version=row.name, verdict=row.verdict, audit=row.audit)
     return {"version": row.name, "activate": row.verdict == "ready", "message": message}
+
+
+def sweep(parts: Parts, older_s: float) -> None:
+    """Delete the working folders of trainings that came to nothing so long ago; their logs were there until then."""
+    if records.active_jobs(parts.registry):
+        return
+    for folder in data_folder(parts.settings, "work").iterdir():
+        if now() - folder.stat().st_mtime > older_s:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def discard(parts: Parts, snapshot: Mapping[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """What is due follows from the database alone."""
 
+from pathlib import Path
+
 import pytest
 
 from backend.pipeline import due, mirror, publish, retrain
@@ -175,3 +177,16 @@ def test_a_job_that_was_lost_is_no_reason_against_another(parts, studio, project
     records.add_job(parts.registry, "j", KEY, "retrain", parts.registry.newest_change(KEY)[0])
     records.lose_job(parts.registry, "j", "lost")
     assert due.training(parts, project)
+
+
+def test_what_failed_trainings_left_is_deleted_after_a_while(parts, studio, project):
+    label(parts, studio, 20)
+    snapshot = retrain.take_snapshot(parts, KEY)
+    retrain.sweep(parts, older_s=3600)
+    assert Path(snapshot["path"]).exists()
+    records.add_job(parts.registry, "j", KEY, "retrain", 1)
+    retrain.sweep(parts, older_s=-1)
+    assert Path(snapshot["path"]).exists()  # a training may read it
+    records.lose_job(parts.registry, "j", "lost")
+    retrain.sweep(parts, older_s=-1)
+    assert not Path(snapshot["path"]).exists()

@@ -1,13 +1,18 @@
 """The worker with its real job engine: what is interrupted or fails is taken up again, or ended and derived anew."""
 
+import shutil
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from backend.pipeline import jobs, mirror
+from backend.pipeline import jobs, mirror, publish, retrain
+from backend.pipeline.encode import encode_pool
 from backend.pipeline.requests import request_activation
 from backend.registry import versions as records
+from backend.serving.features import FeatureStores
 from tests.fakes import CONFIG, KEY, text_of
 
 WAIT_S = 60
@@ -93,3 +98,31 @@ def test_a_version_that_was_asked_for_comes_when_label_studio_is_back(quiet, stu
     studio.failures.clear()
     until(worker, lambda: active(quiet) == "v0")
     assert studio.model_version == "v0-r2"
+
+
+def test_a_worker_goes_on_with_what_another_ones_folder_has(parts, studio, tmp_path, monkeypatch):
+    """Features and snapshots are in the folder of the worker that made them."""
+    mirror.reconcile(parts, KEY)
+    version = retrain.cold_start(parts, parts.registry.must_project(KEY)).name
+    encode_pool(parts, KEY, version, lambda *_: None)
+    for task in range(1, 25):
+        studio.annotate(task, text_of(task)[1])
+    mirror.reconcile(parts, KEY)
+    snapshot = retrain.take_snapshot(parts, KEY)
+    settings = parts.settings.model_copy(update={"data_dir": tmp_path / "other"})
+    other = replace(parts, settings=settings, features=FeatureStores(tmp_path / "other" / "features"))
+    monkeypatch.setattr(jobs, "_wired", [other])
+    assert jobs._plan(KEY, version, version) == parts.settings.window
+    publish.push(other, KEY, version, version)
+    publish.switch(other, KEY, version, version, "test")
+    third = replace(other, features=FeatureStores(tmp_path / "third" / "features"))
+    monkeypatch.setattr(jobs, "_wired", [third])
+    jobs._resort(KEY, 0.0, True)
+    table = third.pools.table(third.registry, third.registry.must_project(KEY), settings.audit_share)
+    assert third.features.of(publish.load(third, third.registry.must_project(KEY), version)).present(table.items).all()
+    assert publish.check_order(third, KEY)
+    monkeypatch.setattr(retrain, "train", lambda parts, key, snapshot, _: snapshot["hash"])
+    shutil.rmtree(Path(snapshot["path"]).parent)
+    made = jobs._trained(KEY, "j", snapshot)
+    assert Path(made["snapshot"]["path"]).exists()
+    assert made["location"] == snapshot["hash"]
