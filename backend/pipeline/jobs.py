@@ -189,7 +189,8 @@ def _resort(key: str, oldest_answer: float, even_if_unchanged: bool) -> int:
         return 0
     if not (even_if_unchanged or due.sorting(parts(), project)):
         return 0
-    _encode_here(project)
+    if active := records.active(parts().registry, key):
+        _encode_here(project, active.version)
     moved = publish.resort(parts(), key)
     if oldest_answer:
         records.add_timing(parts().registry, key, "refresh", now() - oldest_answer)
@@ -201,19 +202,16 @@ def _resort(key: str, oldest_answer: float, even_if_unchanged: bool) -> int:
     return len(moved)
 
 
-def _encode_here(project: Project) -> None:
-    """The features of the active version, where another worker has computed them: each has its own."""
-    active = records.active(parts().registry, project.key)
-    if active is None:
-        return
-    version = publish.load(parts(), project, active.version)
+def _encode_here(project: Project, name: str) -> None:
+    """Compute the features of a version where another worker has done it: each has its own."""
+    version = publish.load(parts(), project, name)
     table = parts().pools.table(parts().registry, project, parts().settings.audit_share)
     if not parts().features.of(version).present(table.items).any():
-        encode_pool(parts(), project.key, active.version, lambda *_: None)
+        encode_pool(parts(), project.key, name, lambda *_: None)
 
 
 def _plan(key: str, version: str, name: str) -> int:
-    encode_pool(parts(), key, version, lambda *_: None)  # nothing to do, unless another worker did it
+    _encode_here(parts().registry.must_project(key), version)
     return publish.plan(parts(), key, version, name)
 
 
