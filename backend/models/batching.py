@@ -19,14 +19,18 @@ def batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     return made
 
 
-def portions(lengths: Sequence[int], max_tokens: float) -> list[slice]:
-    """Items in their order, cut into portions that have at most ``max_tokens`` tokens, padded to the longest of each;
-    an item that is longer is alone."""
+def padded(tokens: Sequence[Sequence[int]]) -> int:
+    """How many tokens the sequences of some items have, ``tokens`` each, padded to the longest of all."""
+    return sum(map(len, tokens)) * max((length for one in tokens for length in one), default=0)
+
+
+def portions(tokens: Sequence[Sequence[int]], max_tokens: float) -> list[slice]:
+    """Items in their order, ``tokens`` in each of their sequences, cut into portions that have at most ``max_tokens``
+    (:func:`padded`); an item that has more is alone."""
     made: list[slice] = []
-    start = longest = 0
-    for at, length in enumerate(lengths):
-        if at > start and (at + 1 - start) * max(longest, length) > max_tokens:
+    start = 0
+    for at in range(1, len(tokens)):
+        if padded(tokens[start : at + 1]) > max_tokens:
             made.append(slice(start, at))
-            start, longest = at, 0
-        longest = max(longest, length)
-    return [*made, slice(start, len(lengths))] if lengths else []
+            start = at
+    return [*made, slice(start, len(tokens))] if tokens else []

@@ -22,7 +22,7 @@ from transformers.pytorch_utils import Conv1D
 
 from backend.active.head import LinearHead
 from backend.errors import ModelError
-from backend.models.batching import portions
+from backend.models.batching import padded, portions
 from backend.models.device import autocast, free_memory, out_of_memory
 from backend.models.encoder import Encoder, last_hidden, mean_pooled, share, without_alias_warning
 from backend.models.recipe import Recipe
@@ -130,9 +130,9 @@ class _Read:
                     used[name][example].append(sequences[example].index(ids))
         return cls(sequences, used)
 
-    def lengths(self) -> list[int]:
-        """Tokens of each example."""
-        return [sum(map(len, sequences)) for sequences in self.sequences]
+    def tokens(self) -> list[list[int]]:
+        """Tokens of each example's sequences."""
+        return [list(map(len, sequences)) for sequences in self.sequences]
 
 
 def draws(lengths: Sequence[int], recipe: Recipe) -> Iterator[NDArray[np.int64]]:
@@ -230,18 +230,18 @@ def contrast(features: Tensor, groups: Tensor, temperature: float) -> Tensor:
 class Descent(ABC):
     """One training: its schedule, optimiser, and how many tokens fit into memory.
 
-    ``groups``: parameters with their peak rates, as optimisers take them; ``lengths``: tokens of each example;
-    ``room``: tokens that are in memory at once. ``length_setting`` and ``rate_setting`` are what a user changes where
-    there are too many, or the loss is lost.
+    ``groups``: parameters with their peak rates, as optimisers take them; ``tokens`` of each sequence of each example;
+    ``room``: how many, padding counted, are in memory at once. ``length_setting`` and ``rate_setting`` are what a user
+    changes where there are too many, or the loss is lost.
     """
 
     length_setting, rate_setting = "MAX_TOKENS", "LEARNING_RATE"
 
     def __init__(
-        self, groups: list[dict[str, Any]], recipe: Recipe, lengths: Sequence[int], *, room: float, warm: bool
+        self, groups: list[dict[str, Any]], recipe: Recipe, tokens: Sequence[Sequence[int]], *, room: float, warm: bool
     ) -> None:
-        self.recipe, self.lengths, self.room = recipe, lengths, room
-        self.plan = Schedule(recipe, len(lengths), warm=warm)
+        self.recipe, self.tokens, self.room = recipe, tokens, room
+        self.plan = Schedule(recipe, len(tokens), warm=warm)
         self.trained = [p for group in groups for p in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.plan.rate)
@@ -253,7 +253,7 @@ class Descent(ABC):
     def descend(self, on_progress: Progress) -> list[float]:
         """The losses of all updates. Raises ModelError where one is not finite."""
         losses: list[float] = []
-        for step, batch in enumerate(draws(self.lengths, self.recipe), start=1):
+        for step, batch in enumerate(draws(list(map(sum, self.tokens)), self.recipe), start=1):
             losses.append(self.update(batch))
             if not np.isfinite(losses[-1]):
                 raise ModelError(f"The loss is {losses[-1]} at step {step}.", f"Lower {self.rate_setting}.")
@@ -273,8 +273,8 @@ class Descent(ABC):
 
     def _gradients(self, batch: NDArray[np.int64]) -> float:
         """Gradients of the whole batch, in portions that fit; again with smaller ones where memory runs out."""
-        lengths = [self.lengths[row] for row in batch]
-        parts = portions(lengths, self.room)
+        tokens = [self.tokens[row] for row in batch]
+        parts = portions(tokens, self.room)
         try:
             self.optimizer.zero_grad(set_to_none=True)
             return sum(self._portion(batch[part], len(batch)) for part in parts)
@@ -284,7 +284,7 @@ class Descent(ABC):
         if len(parts) == len(batch):
             raise ModelError("No memory for training on one example at a time.", f"Lower {self.length_setting}.")
         free_memory()
-        self.room = max((part.stop - part.start) * max(lengths[part]) for part in parts) / 2
+        self.room = min(self.room, max(padded(tokens[part]) for part in parts)) / 2
         log.warning("out of memory: fewer examples at once, the same update", tokens=int(self.room))
         return self._gradients(batch)
 
@@ -312,7 +312,7 @@ class _Run(Descent):
             {"params": head, "lr": recipe.learning_rate * recipe.head_lr_ratio},
         ]
         compared = recipe.contrast > 0 and any((task.groups >= 0).any() for task in tasks.values())
-        super().__init__(groups, recipe, read.lengths(), room=room_of(encoder, compared=compared), warm=warm)
+        super().__init__(groups, recipe, read.tokens(), room=room_of(encoder, compared=compared), warm=warm)
         self.groups = {n: torch.from_numpy(t.groups).to(encoder.device) for n, t in tasks.items()}
 
     def _portion(self, rows: NDArray[np.int64], n: int) -> float:

@@ -77,8 +77,8 @@ class _Run(Descent):
         self.shares = torch.tensor(shares, device=generator.device)
         adapter = [p for p in model.parameters() if p.requires_grad]
         groups = [{"params": adapter, "lr": recipe.learning_rate}]
-        lengths = [len(a) + len(b) for a, b in self.pairs]
-        super().__init__(groups, recipe, lengths, room=room_of(generator), warm=warm)
+        tokens = [[len(a) + len(b)] for a, b in self.pairs]
+        super().__init__(groups, recipe, tokens, room=room_of(generator), warm=warm)
 
     def _portion(self, rows: NDArray[np.int64], n: int) -> float:
         with autocast(self.generator.device):

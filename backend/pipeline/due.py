@@ -45,6 +45,13 @@ def unpublished(parts: Parts, project: Project) -> str | None:
     return newest.name if waits else None
 
 
+def wished(parts: Parts, project: Project) -> str | None:
+    """The version that somebody asked for, as long as it answers what the project asks."""
+    name = records.wished(parts.registry, project.key)
+    row = None if name is None else records.version(parts.registry, project.key, name)
+    return name if row is not None and row.schema_hash == project.asks().hash else None
+
+
 def new_labels(parts: Parts, project: Project) -> int:
     """Tasks whose answer is newer than what the newest version learned from."""
     rows = [v for v in records.versions(parts.registry, project.key) if v.schema_hash == project.asks().hash]
@@ -82,5 +89,5 @@ def training(parts: Parts, project: Project) -> str | None:
     enough = max(settings.retrain_after_labels, parts.registry.labelled_count(project.key) // 10)
     quiet = now() - at >= settings.retrain_after_seconds
     if fresh >= enough or (quiet and fresh >= settings.retrain_min_labels):
-        return f"retrain-{project.key}-{newest}"
+        return f"retrain-{project.key}-{newest}-{records.job_count(parts.registry, project.key)}"
     return None

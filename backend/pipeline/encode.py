@@ -28,7 +28,9 @@ def encode_pool(parts: Parts, key: str, version_name: str, on_progress: Callable
     def report(done: int, total: int) -> None:
         on_progress(done / max(total, 1), f"encoding: {done} of {total} tasks")
 
-    found = parts.features.of(version).fill(version, items, report)
+    store = parts.features.of(version)
+    found = store.fill(version, items, report)
+    store.note_whole(key)
     write_ahead(parts, project, version, on_progress)
     return found
 

@@ -23,6 +23,7 @@ from backend.errors import StudioError, UserError
 from backend.pipeline import due, mirror, publish, retrain
 from backend.pipeline.encode import encode_pool, forget_features
 from backend.pipeline.parts import Parts
+from backend.pipeline.requests import request_training
 from backend.registry import versions as records
 from backend.registry import workers
 from backend.registry.database import now
@@ -37,7 +38,6 @@ POLL_S = 0.1
 RETRY_S = 30
 KEEP_WORKFLOWS_S = 24 * 3600
 STEPS = "2"  # raised when the steps of a workflow change: one that was interrupted before cannot go on then
-ASKED_FOR = "asked for"
 UNFINISHED = ("PENDING", "ENQUEUED", "DELAYED")
 
 _wired: list[Parts] = []
@@ -69,8 +69,6 @@ def refresh(key: str) -> None:
     applied = _step("apply", _apply, key)
     for job_id in applied["trainings"]:
         _enqueue("train", train, job_id, key, job_id)
-    for version in applied["activations"]:
-        _enqueue("train", promote, f"promote-{key}-{version}-{DBOS.workflow_id}", key, version, ASKED_FOR)
     _step("mark", lambda: parts().registry.mark_applied(key, applied["events"]))
     _step("resort", _resort, key, applied["oldest_answer"], False)
     _write_later(key)
@@ -90,9 +88,8 @@ def train(key: str, job_id: str) -> None:
     try:
         started = _step("start", _started, job_id)
         snapshot = _step("snapshot", lambda: retrain.take_snapshot(parts(), key))
-        made = _step("train", _trained, key, job_id, snapshot)
-        snapshot, location = made["snapshot"], made["location"]
-        verdict = _step("register", lambda: retrain.register(parts(), key, snapshot, location))
+        learned = _step("train", _learned, key, job_id, snapshot)
+        snapshot, verdict = learned["snapshot"], learned["verdict"]
         if verdict["activate"]:
             _step("encode", lambda: encode_pool(parts(), key, verdict["version"], _progress(job_id, 0.6, 0.95)))
             _publish(key, verdict["version"], verdict["message"])
@@ -107,25 +104,17 @@ def train(key: str, job_id: str) -> None:
 
 
 @DBOS.workflow()
-def promote(key: str, version: str, reason: str, asked_at: float = 0.0) -> None:
-    """Make a version that exists the active one: promotion, rollback and the cold start are the same.
-
-    What somebody asked for is tried again while Label Studio cannot be reached, unless another version has become
-    active since; for the rest the ticks do that.
-    """
-    asked = asked_at or _step("clock", now)
-    if _step("look", lambda: _superseded(key, asked)):
-        return
-    _step("encode", lambda: encode_pool(parts(), key, version, lambda *_: None))
+def promote(key: str, version: str, reason: str) -> None:
+    """Make a version that exists the active one: promotion, rollback and the cold start are the same. While Label
+    Studio cannot be reached, the ticks start it again."""
     try:
+        _step("encode", lambda: encode_pool(parts(), key, version, lambda *_: None))
         _publish(key, version, reason)
-    except StudioError as error:
-        if reason != ASKED_FOR:
-            raise
-        log.warning("a version that was asked for is tried again", project=key, version=version, reason=str(error))
-        first, _, attempt = str(DBOS.workflow_id).partition("+")
-        again = f"{first}+{int(attempt or 0) + 1}"
-        _enqueue("train", promote, again, key, version, reason, asked, later_s=RETRY_S)
+    except StudioError:
+        raise
+    except Exception:
+        _step("drop", lambda: records.drop_wish(parts().registry, key, version))
+        raise
 
 
 @DBOS.workflow()
@@ -179,7 +168,6 @@ def _apply(key: str) -> dict[str, Any]:
         "events": list(applied.events),
         "oldest_answer": applied.oldest_answer,
         "trainings": list(applied.trainings),
-        "activations": list(applied.activations),
     }
 
 
@@ -205,8 +193,7 @@ def _resort(key: str, oldest_answer: float, even_if_unchanged: bool) -> int:
 def _encode_here(project: Project, name: str) -> None:
     """Compute the features of a version where another worker has done it: each has its own."""
     version = publish.load(parts(), project, name)
-    table = parts().pools.table(parts().registry, project, parts().settings.audit_share)
-    if not parts().features.of(version).present(table.items).any():
+    if not parts().features.of(version).whole(project.key):
         encode_pool(parts(), project.key, name, lambda *_: None)
 
 
@@ -215,18 +202,12 @@ def _plan(key: str, version: str, name: str) -> int:
     return publish.plan(parts(), key, version, name)
 
 
-def _trained(key: str, job_id: str, snapshot: dict[str, Any]) -> dict[str, Any]:
-    """The snapshot that was trained on, and where its version is; a new one, where the worker that had it died."""
+def _learned(key: str, job_id: str, snapshot: dict[str, Any]) -> dict[str, Any]:
+    """Train and register. The snapshot that was trained on is a new one where the worker that had it died."""
     if not Path(snapshot["path"]).exists():
         snapshot = retrain.take_snapshot(parts(), key)
     location = retrain.train(parts(), key, snapshot, _progress(job_id, 0.0, 0.6))
-    return {"snapshot": snapshot, "location": location}
-
-
-def _superseded(key: str, asked: float) -> bool:
-    """Whether a version was made active since."""
-    active = records.active(parts().registry, key)
-    return active is not None and active.created_at > asked
+    return {"snapshot": snapshot, "verdict": retrain.register(parts(), key, snapshot, location)}
 
 
 def _started(job_id: str) -> float:
@@ -256,11 +237,9 @@ def _progress(job_id: str, low: float, high: float) -> Callable[[float, str], No
     return report
 
 
-def _enqueue(
-    queue: str, workflow: Callable[..., Any], workflow_id: str, key: str, *args: Any, later_s: float | None = None
-) -> WorkflowHandle[Any]:
+def _enqueue(queue: str, workflow: Callable[..., Any], workflow_id: str, key: str, *args: Any) -> WorkflowHandle[Any]:
     """Enqueue for a project; an id that was used already gives the workflow that has it."""
-    with SetWorkflowID(workflow_id), SetEnqueueOptions(queue_partition_key=key, delay_seconds=later_s):
+    with SetWorkflowID(workflow_id), SetEnqueueOptions(queue_partition_key=key):
         return DBOS.enqueue_workflow(queue, workflow, key, *args)
 
 
@@ -271,7 +250,7 @@ class Worker:
     def __init__(self, wired: Parts) -> None:
         self._parts = wired
         self._refreshing: dict[str, WorkflowHandle[Any]] = {}
-        self._promoting: dict[str, tuple[WorkflowHandle[Any], float]] = {}
+        self._promoting: dict[str, tuple[WorkflowHandle[Any], float, str]] = {}
         self._caused: dict[str, str] = {}
         self._beat = 0.0
 
@@ -327,6 +306,8 @@ class Worker:
                 continue
             if due.needs_cold_start(self._parts, project):
                 self._promote(project.key, retrain.starting_version(self._parts, project), "start")
+            elif version := due.wished(self._parts, project):
+                self._promote(project.key, version, "asked for")
             elif version := due.unpublished(self._parts, project):
                 self._promote(project.key, version, "its publication had failed")
             elif job_id := due.training(self._parts, project):
@@ -344,16 +325,18 @@ class Worker:
         self._caused[key] = cause
 
     def _promote(self, key: str, version: str, reason: str) -> None:
-        """Start a promotion; one that failed is tried again after half a minute."""
-        running = self._promoting.get(key)
-        if running is not None and (now() - running[1] < RETRY_S or running[0].get_status().status in UNFINISHED):
+        """Start a promotion, after the one that runs; one that failed is tried again after half a minute."""
+        handle, started, former = self._promoting.get(key, (None, 0.0, ""))
+        if handle is not None and handle.get_status().status in UNFINISHED:
+            return
+        if former == version and now() - started < RETRY_S:
             return
         n = len(records.activations(self._parts.registry, key))
         workflow_id = f"promote-{key}-{version}-{n}"
         status = DBOS.get_workflow_status(workflow_id)
         if status is not None and status.status not in UNFINISHED:
             workflow_id += f"-{int(now())}"
-        self._promoting[key] = (_enqueue("train", promote, workflow_id, key, version, reason), now())
+        self._promoting[key] = (_enqueue("train", promote, workflow_id, key, version, reason), now(), version)
 
     def _end_former(self) -> None:
         """Workflows of other steps are taken up by nobody, and keep their project's turn: end them. What they were for
@@ -364,14 +347,20 @@ class Worker:
                 DBOS.cancel_workflow(status.workflow_id)
 
     def _bury_lost_jobs(self) -> None:
-        """Jobs that the engine does not know (its database was deleted) or that were ended will never end: say so."""
-        for job in records.active_jobs(self._parts.registry):
-            waiting = self._parts.registry.waiting_events(job.project)
-            if any(e.payload.get("job") == job.id for e in waiting):
+        """Jobs that the engine does not know (its database was deleted), that were ended or that failed with it will
+        never end: say so. The first two are asked for again."""
+        registry = self._parts.registry
+        for job in records.active_jobs(registry):
+            if any(e.payload.get("job") == job.id for e in registry.waiting_events(job.project)):
                 continue
             status = DBOS.get_workflow_status(job.id)
-            if status is None or status.status in ("ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"):
-                records.lose_job(self._parts.registry, job.id, "Lost at a restart; the next one is started by itself.")
+            if status is not None and status.status in (*UNFINISHED, "SUCCESS"):
+                continue
+            lost = status is None or status.status == "CANCELLED"
+            message = "Lost at a restart; another one takes its place." if lost else "Ended by too many restarts."
+            records.update_job(registry, job.id, state="failed", progress=1.0, message=message)
+            if lost:
+                request_training(self._parts, job.project)
 
     def _take_over(self) -> None:
         """Resume the workflows of workers that died."""
@@ -379,6 +368,7 @@ class Worker:
             for status in DBOS.list_workflows(status="PENDING", executor_id=worker, load_input=False):
                 log.warning("taking over", workflow=status.workflow_id, worker=worker)
                 DBOS.resume_workflow(status.workflow_id)
+            self._end_former()
             workers.forget(self._parts.registry, worker)
 
     def _sweep(self) -> None:

@@ -31,7 +31,6 @@ class Applied:
     events: tuple[int, ...]
     oldest_answer: float
     trainings: tuple[str, ...]
-    activations: tuple[str, ...]
 
 
 def apply_events(parts: Parts, key: str) -> Applied:
@@ -47,7 +46,6 @@ def apply_events(parts: Parts, key: str) -> Applied:
         events=tuple(e.id for e in events),
         oldest_answer=min(answers, default=0.0),
         trainings=tuple(e.payload.get("job", f"retrain-{key}-{e.id}") for e in events if e.action in TRAIN_ACTIONS),
-        activations=tuple(e.payload["version"] for e in events if e.action == "ACTIVATE"),
     )
 
 

@@ -10,7 +10,7 @@ Everything can be run again: what is to be published is written down before it i
 already is not pushed twice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,10 +45,13 @@ def load(parts: Parts, project: Project, version_name: str) -> Version:
 
 # ---------------------------------------------------------------------------------------------------- a new version
 def plan(parts: Parts, key: str, version_name: str, name: str) -> int:
-    """Choose the window of a publication and write it down; how many tasks. A plan that exists is kept."""
+    """Choose the window of a publication and write it down; how many tasks. A plan that exists is kept, unless all of
+    it has been answered since."""
     project = parts.registry.must_project(key)
-    if records.published(parts.registry, key, name):
-        return len(records.published(parts.registry, key, name))
+    planned, touched = records.published(parts.registry, key, name), parts.registry.touched(key)
+    if any(task not in touched for task in planned):
+        return len(planned)
+    records.forget_published(parts.registry, key, name)
     ranking = rank(parts, view(parts, project, load(parts, project, version_name)), parts.settings.window, refit=False)
     rows = [(pick.task_id, FIRST_SCORE + STEP * place, pick.reason) for place, pick in enumerate(ranking.picks)]
     records.save_published(parts.registry, key, name, rows)
@@ -58,7 +61,12 @@ def plan(parts: Parts, key: str, version_name: str, name: str) -> int:
 def push(parts: Parts, key: str, version_name: str, name: str) -> int:
     """Push the planned predictions in one call, those excepted that Label Studio holds; how many were pushed."""
     project = parts.registry.must_project(key)
-    held = {p["task"] for p in parts.studio.predictions(project.id, version=name)}
+    held = {int(p["task"]) for p in parts.studio.predictions(project.id, version=name)}
+    return _push_missing(parts, project, version_name, name, held)
+
+
+def _push_missing(parts: Parts, project: Project, version_name: str, name: str, held: Container[int]) -> int:
+    key = project.key
     planned, touched = records.published(parts.registry, key, name), parts.registry.touched(key)
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
     todo = [task for task in planned if task not in held and task not in touched and task in table.position]
@@ -108,9 +116,10 @@ def switch(parts: Parts, key: str, version_name: str, name: str, reason: str) ->
     """
     project = parts.registry.must_project(key)
     load(parts, project, version_name)
-    if records.published(parts.registry, key, name):
+    if parts.studio.predictions(project.id, version=name):
         parts.studio.set_model_version(project.id, name)
     records.activate(parts.registry, key, version_name, name, reason)
+    records.drop_wish(parts.registry, key, version_name)
     log.info("published", project=key, version=name, reason=reason)
 
 
@@ -286,18 +295,21 @@ def mend(parts: Parts, key: str) -> None:
         if task not in touched
     }
     ids: dict[int, int] = {}
+    twice = moved = 0
     for row in parts.studio.predictions(project.id, version=activation.name):
         task, number = int(row["task"]), int(row["id"])
         if task in planned and task in ids:
             parts.studio.delete_prediction(number)
+            twice += 1
         elif task in planned and row["score"] != planned[task]:
             parts.studio.patch_score(number, planned[task])
+            moved += 1
         ids.setdefault(task, number)
     parts.prediction_ids[key, activation.name] = ids
-    pushed = push(parts, key, activation.version, activation.name)
-    if ids or pushed:
+    pushed = _push_missing(parts, project, activation.version, activation.name, ids)
+    if (ids or pushed) and parts.studio.project(project.id).get("model_version") != activation.name:
         parts.studio.set_model_version(project.id, activation.name)
-    log.warning("put Label Studio's queue right", project=key, version=activation.name, pushed=pushed)
+    log.warning("compared with Label Studio's queue", project=key, pushed=pushed, moved=moved, twice=twice)
 
 
 def check_order(parts: Parts, key: str) -> bool:

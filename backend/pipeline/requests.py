@@ -28,4 +28,4 @@ def request_activation(parts: Parts, project: Project, version: str) -> None:
         raise NotFound(
             f"Version {version} was trained for another label config.", "Change the labels back, or train a new one."
         )
-    parts.registry.add_event(project.key, "ACTIVATE", {"version": version})
+    records.wish(parts.registry, project.key, version)

@@ -42,7 +42,7 @@ def _open(url: sa.URL) -> sa.Engine:
 
 def _first(file: str | None) -> AbstractContextManager[Any]:
     """Inside, no one else turns a new database to WAL mode: SQLite waits for locks, but not always for that one."""
-    if not file:
+    if not file or file == ":memory:":
         return nullcontext()
     Path(file).parent.mkdir(parents=True, exist_ok=True)
     return FileLock(f"{file}.lock")

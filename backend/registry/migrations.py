@@ -50,7 +50,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # the state of the mirror (see Registry.state) that the queue was last sorted for
         "ALTER TABLE projects ADD COLUMN sorted_for TEXT NOT NULL DEFAULT ''",
     ),
-    ("CREATE INDEX annotations_by_change ON annotations (project, changed)",),
+    (
+        "CREATE INDEX annotations_by_change ON annotations (project, changed)",
+        # the version that somebody asked for, until it is the active one
+        "CREATE TABLE wishes (project TEXT PRIMARY KEY, version TEXT NOT NULL)",
+    ),
 )
 
 

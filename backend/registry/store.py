@@ -106,7 +106,7 @@ class Registry:
     def forget_project(self, key: str) -> None:
         """Delete all that is known of a project, its versions excepted: they are immutable."""
         with self.engine.begin() as db:
-            for table in ("tasks", "annotations", "events", "published", "jobs", "timings", "activations"):
+            for table in ("tasks", "annotations", "events", "published", "jobs", "timings", "activations", "wishes"):
                 db.execute(sa.text(f"DELETE FROM {table} WHERE project = :key"), {"key": key})
             db.execute(sa.text("DELETE FROM projects WHERE key = :key"), {"key": key})
 

@@ -118,6 +118,28 @@ def activate(registry: Registry, key: str, version_name: str, name: str, reason:
     )
 
 
+def wish(registry: Registry, key: str, version_name: str) -> None:
+    """Somebody asks for a version; the newest wish counts."""
+    registry.write(
+        "INSERT INTO wishes (project, version) VALUES (:key, :version) "
+        "ON CONFLICT (project) DO UPDATE SET version = excluded.version",
+        {"key": key, "version": version_name},
+    )
+
+
+def wished(registry: Registry, key: str) -> str | None:
+    """The version that somebody asked for and that is not active yet."""
+    row = registry.row("SELECT version FROM wishes WHERE project = :key", key=key)
+    return str(row["version"]) if row else None
+
+
+def drop_wish(registry: Registry, key: str, version_name: str) -> None:
+    """The version is active, or cannot be."""
+    registry.write(
+        "DELETE FROM wishes WHERE project = :key AND version = :version", {"key": key, "version": version_name}
+    )
+
+
 # --------------------------------------------------------------------------------------------------------- published
 def save_published(
     registry: Registry, key: str, name: str, rows: Sequence[tuple[int, float, Mapping[str, Any]]]
@@ -175,14 +197,6 @@ def update_job(registry: Registry, job_id: str, *, state: str, progress: float, 
     )
 
 
-def lose_job(registry: Registry, job_id: str, message: str) -> None:
-    """Note that a job never came to its labels: the same ones are reason for another."""
-    registry.write(
-        "UPDATE jobs SET state = 'failed', progress = 1, message = :m, seen = 0, updated_at = :at WHERE id = :id",
-        {"id": job_id, "m": message, "at": now()},
-    )
-
-
 def job(registry: Registry, job_id: str) -> Job | None:
     """The job of this id."""
     row = registry.row("SELECT * FROM jobs WHERE id = :id", id=job_id)
@@ -193,6 +207,12 @@ def newest_job(registry: Registry, key: str) -> Job | None:
     """The project's newest job."""
     row = registry.row("SELECT * FROM jobs WHERE project = :key ORDER BY created_at DESC, id DESC LIMIT 1", key=key)
     return Job(**row) if row else None
+
+
+def job_count(registry: Registry, key: str) -> int:
+    """How many jobs a project has had."""
+    row = registry.row("SELECT COUNT(*) AS n FROM jobs WHERE project = :key", key=key)
+    return int(row["n"]) if row else 0
 
 
 def active_jobs(registry: Registry, key: str | None = None) -> list[Job]:

@@ -43,6 +43,7 @@ class FeatureStore:
     def __init__(self, folder: Path, dim: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._rows, self._keys, self._dim = folder / "rows.f16", folder / "keys.bin", dim
+        self._whole = folder / "whole"
         self._lock = threading.Lock()
         self._index: dict[bytes, int] = {}
         self._matrix: np.ndarray[tuple[int, int], np.dtype[np.float16]] = np.zeros((0, dim), np.float16)
@@ -50,6 +51,15 @@ class FeatureStore:
 
     def __len__(self) -> int:
         return len(self._index)
+
+    def whole(self, pool: str) -> bool:
+        """Whether :meth:`note_whole` was called for this pool."""
+        return (self._whole / pool).exists()
+
+    def note_whole(self, pool: str) -> None:
+        """All of a pool that is wanted is here."""
+        self._whole.mkdir(exist_ok=True)
+        (self._whole / pool).touch()
 
     def missing(self, items: Sequence[Item]) -> list[Item]:
         """The distinct items that have no features yet, in order."""

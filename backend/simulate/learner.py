@@ -163,13 +163,15 @@ class AdapterLearner:
         return opinions(self.version, asked, items, self.version.embed(items))
 
     def restore(self, trained: int) -> bool:
-        if self._folder.exists() and read_meta(self._folder)["examples"] > trained:
-            shutil.rmtree(self._folder)
-        if self._before.exists() and not self._folder.exists():
-            self._before.rename(self._folder)  # a training was broken off
-        if not self._folder.exists() or read_meta(self._folder)["examples"] > trained:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        folders = [f for f in (self._folder, self._before) if f.exists()]
+        fitting = next((f for f in folders if read_meta(f)["examples"] <= trained), None)
+        for folder in folders:
+            if fitting is None or folder == self._folder != fitting:
+                shutil.rmtree(folder)
+        if fitting is None:
             return False
+        if fitting == self._before:  # a training was broken off, or its round was
+            fitting.rename(self._folder)
         self._take_up()
         return True
 

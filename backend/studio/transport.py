@@ -10,7 +10,8 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from backend.errors import NotFound, StudioError
@@ -96,8 +97,6 @@ class Transport:
             raise self._foreign() from None
         if answer.is_success:
             return answer
-        if answer.has_redirect_location:
-            raise self._elsewhere(answer.headers["location"])
         if _transient(answer) and not last:
             return None
         is_json = answer.headers.get("content-type", "").startswith("application/json")
@@ -117,7 +116,8 @@ class Transport:
         import httpx
         from label_studio_sdk import LabelStudio
 
-        http = httpx.Client(timeout=self.timeout_s, follow_redirects=False)  # they turn POST into GET
+        hooks: dict[str, list[Callable[..., Any]]] = {"response": [partial(_refuse_redirect, self.url)]}
+        http = httpx.Client(timeout=self.timeout_s, follow_redirects=False, event_hooks=hooks)
         self._closing = weakref.finalize(self, http.close)
         # the slash: without it the SDK renews tokens at the wrong address when Label Studio is under a path
         return LabelStudio(base_url=self.url + "/", api_key=self._api_key, httpx_client=http, timeout=self.timeout_s)  # type: ignore[no-untyped-call]
@@ -144,12 +144,6 @@ class Transport:
     def _foreign(self) -> StudioError:
         return StudioError(self._clean(f"What answers at {self.url} is not Label Studio."), "Correct LABEL_STUDIO_URL.")
 
-    def _elsewhere(self, location: str) -> StudioError:
-        return StudioError(
-            self._clean(f"Label Studio at {self.url} sends us on to {location.partition('?')[0]}."),
-            "Set LABEL_STUDIO_URL to the address that Label Studio itself has, https where it has that.",
-        )
-
     def _refused(self, status: int, method: str, path: str, detail: str, *, ours: bool = True) -> Refused | NotFound:
         """``ours``: whether it is Label Studio that answers; a proxy before it says 404 too while it is started."""
         said = self._clean(f"Label Studio answered {status} to {method} {path}: {detail}")
@@ -175,6 +169,16 @@ _LEGACY_HINT = (
     "The token is wrong, or legacy tokens are switched off, as they are by default (Organization, API tokens). "
     + _KEY_HINT
 )
+
+
+def _refuse_redirect(url: str, answer: "httpx.Response") -> None:
+    """Raise for a redirect: on the way a POST would become a GET."""
+    if answer.has_redirect_location:
+        there = answer.headers["location"].partition("?")[0]
+        raise StudioError(
+            _CREDENTIALS.sub("//", f"Label Studio at {url} sends us on to {there}."),
+            "Set LABEL_STUDIO_URL to the address that Label Studio itself has, https where it has that.",
+        )
 
 
 def _transient(answer: "httpx.Response") -> bool:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.models.batching import batches, portions
+from backend.models.batching import batches, padded, portions
 
 
 @given(st.lists(st.integers(1, 300), max_size=120), st.integers(1, 500))
@@ -25,10 +25,15 @@ def test_padding_is_small_where_lengths_differ() -> None:
     assert padded < 1.1 * sum(lengths)
 
 
-@given(st.lists(st.integers(0, 300), max_size=60), st.integers(1, 2000))
-def test_portions_are_the_items_in_order_each_as_large_as_fits(lengths: list[int], max_tokens: int) -> None:
-    made = [lengths[part] for part in portions(lengths, max_tokens)]
-    assert [length for part in made for length in part] == lengths
-    assert all(len(part) == 1 or len(part) * max(part) <= max_tokens for part in made)
+@given(st.lists(st.lists(st.integers(1, 300), max_size=4), max_size=40), st.integers(1, 2000))
+def test_portions_are_the_items_in_order_each_as_large_as_fits(tokens: list[list[int]], max_tokens: int) -> None:
+    made = [tokens[part] for part in portions(tokens, max_tokens)]
+    assert [one for part in made for one in part] == tokens
+    assert all(len(part) == 1 or padded(part) <= max_tokens for part in made)
     for part, following in pairwise(made):
-        assert (len(part) + 1) * max(*part, following[0]) > max_tokens
+        assert padded([*part, following[0]]) > max_tokens
+
+
+def test_lists_of_texts_count_as_many_texts_each_as_long_as_the_longest() -> None:
+    assert padded([[250, 10, 10], [10]]) == 4 * 250
+    assert padded([[], []]) == 0

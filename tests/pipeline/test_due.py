@@ -171,14 +171,6 @@ def test_labels_that_still_fit_a_changed_config_are_reason_for_a_training(parts,
     assert due.training(parts, changed)
 
 
-def test_a_job_that_was_lost_is_no_reason_against_another(parts, studio, project):
-    with_settings(parts, retrain_after_labels=5)
-    label(parts, studio, 5)
-    records.add_job(parts.registry, "j", KEY, "retrain", parts.registry.newest_change(KEY)[0])
-    records.lose_job(parts.registry, "j", "lost")
-    assert due.training(parts, project)
-
-
 def test_what_failed_trainings_left_is_deleted_after_a_while(parts, studio, project):
     label(parts, studio, 20)
     snapshot = retrain.take_snapshot(parts, KEY)
@@ -187,6 +179,6 @@ def test_what_failed_trainings_left_is_deleted_after_a_while(parts, studio, proj
     records.add_job(parts.registry, "j", KEY, "retrain", 1)
     retrain.sweep(parts, older_s=-1)
     assert Path(snapshot["path"]).exists()  # a training may read it
-    records.lose_job(parts.registry, "j", "lost")
+    records.update_job(parts.registry, "j", state="failed", progress=1.0, message="")
     retrain.sweep(parts, older_s=-1)
     assert not Path(snapshot["path"]).exists()

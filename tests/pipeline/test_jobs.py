@@ -57,6 +57,38 @@ def active(parts):
     return found and found.version
 
 
+@pytest.fixture
+def trained(quiet, monkeypatch):
+    """Trainings that take no time: hashes of the snapshots, in order. A version is registered as it always is ready."""
+    quiet.settings = quiet.settings.model_copy(update={"retrain_after_labels": 5})
+    made = []
+
+    def train(parts, key, snapshot, _):
+        made.append(snapshot["hash"])
+        return f"words-{snapshot['hash']}"
+
+    def register(parts, key, snapshot, location):
+        row = add(parts, snapshot["hash"], location=location, seen=snapshot["seen"])
+        return {"version": row.name, "activate": True, "message": "made"}
+
+    monkeypatch.setattr(retrain, "train", train)
+    monkeypatch.setattr(retrain, "register", register)
+    return made
+
+
+def add(parts, snapshot, **more):
+    fields = {"seen": 1, "labels": 1, "location": f"words-{snapshot}", "audit": None, "meta": {}, "verdict": "ready"}
+    schema_hash = parts.registry.must_project(KEY).asks().hash
+    return records.add_version(parts.registry, KEY, schema_hash=schema_hash, snapshot=snapshot, **{**fields, **more})
+
+
+def label(parts, studio, n):
+    done = len(studio.answers)
+    for task in range(done + 1, done + n + 1):
+        given = studio.annotate(task, text_of(task)[1])
+        parts.registry.add_event(KEY, "ANNOTATION_CREATED", {"annotations": [given], "tasks": []})
+
+
 def test_a_release_with_other_steps_ends_what_the_former_left(quiet, studio, start, monkeypatch):
     """Nobody would take it up, and its project's turn would never end."""
     worker = start()
@@ -70,34 +102,103 @@ def test_a_release_with_other_steps_ends_what_the_former_left(quiet, studio, sta
 
     monkeypatch.setattr(mirror, "reconcile", held)
     jobs._enqueue("queue", jobs.reconcile, "held", KEY)
-    records.add_job(quiet.registry, "by-hand", KEY, "retrain", 1)
-    jobs._enqueue("train", jobs.train, "by-hand", KEY, "by-hand", later_s=3600)
     assert entered.wait(WAIT_S)
     monkeypatch.setattr(jobs, "STEPS", "another")
     monkeypatch.setattr(mirror, "reconcile", compare)
     worker = start()
     release.set()
-    given = studio.annotate(1, text_of(1)[1])
-    quiet.registry.add_event(KEY, "ANNOTATION_CREATED", {"annotations": [given], "tasks": []})
+    label(quiet, studio, 1)
     until(worker, lambda: quiet.registry.labelled_count(KEY) == 1 and not quiet.registry.waiting_events(KEY))
-    assert records.job(quiet.registry, "by-hand").state == "failed"
+
+
+def test_a_training_that_a_release_ended_is_started_again(quiet, studio, trained, start, monkeypatch):
+    entered, release, train = threading.Event(), threading.Event(), retrain.train
+
+    def held(*given):
+        entered.set()
+        release.wait(WAIT_S)
+        return train(*given)
+
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0")
+    monkeypatch.setattr(retrain, "train", held)
+    label(quiet, studio, 20)
+    until(worker, entered.is_set)
+    first = records.newest_job(quiet.registry, KEY)
+    monkeypatch.setattr(retrain, "train", train)
+    monkeypatch.setattr(jobs, "STEPS", "another")
+    worker = start()
+    release.set()
+    until(worker, lambda: active(quiet) == "v1")
+    assert records.job(quiet.registry, first.id).state == "failed"
+
+
+def test_a_changed_label_config_is_learned_anew(quiet, studio, trained, start):
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0")
+    label(quiet, studio, 20)
+    until(worker, lambda: active(quiet) == "v1")
+    studio.config = CONFIG.replace('<Choice value="sport"/>', '<Choice value="sport"/><Choice value="film"/>')
+    quiet.registry.add_event(KEY, "PROJECT_UPDATED", {"project": {"label_config": studio.config}})
+    until(worker, lambda: active(quiet) == "v3")  # v2 is the cold one of the new labels
+    assert len(trained) == 2
 
 
 def test_a_version_that_was_asked_for_comes_when_label_studio_is_back(quiet, studio, start, monkeypatch):
     monkeypatch.setattr(jobs, "RETRY_S", 0.5)
     worker = start()
     until(worker, lambda: active(quiet) == "v0")
-    schema_hash = quiet.registry.must_project(KEY).asks().hash
-    more = {"seen": 1, "labels": 1, "location": "words-v1", "audit": None, "meta": {}, "verdict": "ready"}
-    records.add_version(quiet.registry, KEY, schema_hash=schema_hash, snapshot="one", **more)
+    add(quiet, "one")
     until(worker, lambda: active(quiet) == "v1")
-    studio.failures["set_model_version"] = 10**6
+    down = studio.failures["set_model_version"] = 10**6
     request_activation(quiet, quiet.registry.must_project(KEY), "v0")
-    until(worker, lambda: studio.failures["set_model_version"] < 10**6 - 5)  # a publication tries four times
+    until(worker, lambda: studio.failures["set_model_version"] < down - 5)  # a publication tries four times
     assert active(quiet) == "v1"
     studio.failures.clear()
     until(worker, lambda: active(quiet) == "v0")
     assert studio.model_version == "v0-r2"
+    assert records.wished(quiet.registry, KEY) is None
+
+
+def test_of_two_versions_that_were_asked_for_the_last_is_taken(quiet, studio, start, monkeypatch):
+    monkeypatch.setattr(jobs, "RETRY_S", 0.5)
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0")
+    for name in ("one", "two"):
+        add(quiet, name, verdict="worse")
+    studio.failures["set_model_version"] = 10**6
+    for name, left in (("v1", 10**6 - 4), ("v2", 10**6 - 8)):
+        request_activation(quiet, quiet.registry.must_project(KEY), name)
+        until(worker, lambda left=left: studio.failures["set_model_version"] <= left)
+    studio.failures.clear()
+    until(worker, lambda: records.wished(quiet.registry, KEY) is None)
+    assert active(quiet) == "v2"
+
+
+def test_what_was_asked_for_outlasts_a_publication_that_waited(quiet, studio, start, monkeypatch):
+    monkeypatch.setattr(jobs, "RETRY_S", 0.5)
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0")
+    down = studio.failures["set_model_version"] = 10**6
+    add(quiet, "one")
+    until(worker, lambda: studio.failures["set_model_version"] < down)
+    request_activation(quiet, quiet.registry.must_project(KEY), "v0")
+    studio.failures.clear()
+    until(worker, lambda: records.wished(quiet.registry, KEY) is None)
+    for _ in range(50):
+        worker.tick()
+        time.sleep(0.02)
+    assert active(quiet) == "v0"
+
+
+def test_a_wish_that_cannot_come_true_stops_nothing(quiet, studio, start, monkeypatch):
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0")
+    monkeypatch.setattr(jobs, "encode_pool", lambda *_: 1 / 0)
+    add(quiet, "one", verdict="worse")
+    request_activation(quiet, quiet.registry.must_project(KEY), "v1")
+    until(worker, lambda: records.wished(quiet.registry, KEY) is None)
+    assert active(quiet) == "v0"
 
 
 def test_a_worker_goes_on_with_what_another_ones_folder_has(parts, studio, tmp_path, monkeypatch):
@@ -123,6 +224,7 @@ def test_a_worker_goes_on_with_what_another_ones_folder_has(parts, studio, tmp_p
     assert publish.check_order(third, KEY)
     monkeypatch.setattr(retrain, "train", lambda parts, key, snapshot, _: snapshot["hash"])
     shutil.rmtree(Path(snapshot["path"]).parent)
-    made = jobs._trained(KEY, "j", snapshot)
-    assert Path(made["snapshot"]["path"]).exists()
-    assert made["location"] == snapshot["hash"]
+    monkeypatch.setattr(retrain, "register", lambda parts, key, snapshot, location: {"at": location})
+    learned = jobs._learned(KEY, "j", snapshot)
+    assert Path(learned["snapshot"]["path"]).exists()
+    assert learned["verdict"] == {"at": snapshot["hash"]}

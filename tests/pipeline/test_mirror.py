@@ -110,12 +110,12 @@ def test_tasks_that_were_exchanged_or_corrected_while_events_were_lost_are_seen(
 def test_an_event_that_came_with_a_smaller_number_later_is_applied(parts):
     """PostgreSQL gives numbers before the rows are there."""
     mirror.reconcile(parts, KEY)
-    late = parts.registry.add_event(KEY, "ACTIVATE", {"version": "v1"}, applied=True)
+    late = parts.registry.add_event(KEY, "TRAIN", {"job": "late"}, applied=True)
     parts.registry.add_event(KEY, "TRAIN", {"job": "j1"})
     applied = mirror.apply_events(parts, KEY)
     parts.registry.write("UPDATE events SET applied = 0 WHERE id = :id", {"id": late})
     parts.registry.mark_applied(KEY, applied.events)
-    assert mirror.apply_events(parts, KEY).activations == ("v1",)
+    assert mirror.apply_events(parts, KEY).trainings == ("late",)
 
 
 def test_an_event_with_a_config_that_is_too_large_holds_nothing_up(parts, studio):
@@ -137,9 +137,8 @@ def test_a_project_that_is_gone_is_forgotten(parts, studio):
 def test_requests_come_out_of_the_events(parts):
     mirror.reconcile(parts, KEY)
     parts.registry.add_event(KEY, "TRAIN", {"job": "j1"})
-    parts.registry.add_event(KEY, "ACTIVATE", {"version": "v1"})
     applied = mirror.apply_events(parts, KEY)
-    assert (applied.trainings, applied.activations, applied.oldest_answer) == (("j1",), ("v1",), 0.0)
+    assert (applied.trainings, applied.oldest_answer) == (("j1",), 0.0)
     assert mirror.apply_events(parts, KEY) == applied  # until they are marked
     parts.registry.mark_applied(KEY, applied.events)
     assert mirror.apply_events(parts, KEY).trainings == ()

@@ -197,6 +197,25 @@ def test_a_version_that_came_when_all_was_answered_gets_its_queue_with_the_next_
     assert len(ours(parts)) == parts.settings.window
 
 
+def test_a_plan_that_was_answered_before_it_was_pushed_is_made_anew(parts, studio, cold):
+    """Else its version would be refused for ever, and no training would follow."""
+    for task in list(studio.tasks)[:-3]:
+        answer(parts, studio, task)
+    another(parts)
+    assert publish.plan(parts, KEY, "v1", "v1") == 3
+    studio.failures["push_predictions"] = 1
+    with pytest.raises(StudioError):
+        publish.push(parts, KEY, "v1", "v1")
+    for task in list(studio.tasks)[-3:]:
+        answer(parts, studio, task)
+    studio.tasks[900] = {"text": text_of(900)[0]}
+    mirror.reconcile(parts, KEY)
+    encode_pool(parts, KEY, "v1", lambda *_: None)
+    run(parts, "v1")
+    assert records.active(parts.registry, KEY).version == "v1"
+    assert studio.served() == [900]
+
+
 @pytest.mark.parametrize("kept", [0, 2, 12])
 def test_predictions_that_were_deleted_in_label_studio_come_back(parts, studio, cold, kept):
     before = ours(parts)

@@ -127,11 +127,12 @@ def test_no_server_and_no_key_say_what_to_set(monkeypatch: pytest.MonkeyPatch) -
     assert "LABEL_STUDIO_API_KEY" in failure(Studio("http://127.0.0.1:9", " ")).hint
 
 
+@pytest.mark.parametrize("key", [KEY, PERSONAL])
 @pytest.mark.parametrize("call", ["project", "push"])
-def test_a_redirect_is_not_followed_but_told(fake: Server, call: str) -> None:
+def test_a_redirect_is_not_followed_but_told(fake: Server, call: str, key: str) -> None:
     """On the way a POST would become a GET, and do nothing."""
     fake.answer = lambda r: (301, f"https://studio.example{r.path}?next=x") if r.path[:3] != "/x/" else (200, {"id": 1})
-    error = failure(Studio(fake.url, KEY), call)
+    error = failure(Studio(fake.url, key), call)
     assert "https://studio.example/api/" in str(error)
     assert "LABEL_STUDIO_URL" in error.hint
     assert len(fake.requests) == 1
