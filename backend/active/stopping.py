@@ -43,13 +43,23 @@ def kappa(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def advise(
-    gain: Interval, *, more: int, kappas: Sequence[float], uncertainty: float | None, trained: bool, left: int
+    gain: Interval,
+    *,
+    more: int,
+    kappas: Sequence[float],
+    uncertainty: float | None,
+    trained: bool,
+    labels: int,
+    left: int,
 ) -> Advice:
     """What to do next. ``gain`` of the next ``more`` labels; ``kappas`` of versions to the one before, oldest first;
-    mean ``uncertainty`` of the pool in [0, 1]; whether there is a ``trained`` version; ``left``: unlabelled tasks.
+    mean ``uncertainty`` of the pool in [0, 1]; whether there is a ``trained`` version; ``labels`` that were given, and
+    the tasks that are ``left``, neither labelled nor skipped.
     """
+    if left == 0 and labels:
+        return Advice("stop", "You can stop: every task is labelled or skipped.")
     if left == 0:
-        return Advice("stop", "You can stop: every task is labelled.")
+        return Advice("keep labelling", "There is no task to label: import some, or label those that were skipped.")
     if not trained:
         return Advice("keep labelling", "Keep labelling: nothing was learned yet, the first labels matter most.")
     adds = f"the next {more} labels should add about {_points(gain)}"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
@@ -201,7 +202,7 @@ def merged(model: nn.Module, directory: Path, name: str) -> nn.Module:
     try:
         with without_alias_warning():
             with_adapter = PeftModel.from_pretrained(share(model), str(directory), is_trainable=False)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"The adapter in {directory} does not fit {name}: {error}") from error
     _own_adapted_weights(with_adapter)
     found: nn.Module = with_adapter.merge_and_unload()
@@ -300,12 +301,12 @@ def read_pretrained(
             source, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **more(config), **options
         )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
             f"The base model {name} cannot be loaded: {first}",
             f"Check {setting}: a hub name (the hub must be reachable once), a folder, or an installed package that "
-            "carries safetensors.",
+            "carries safetensors, all of them (`git lfs pull`).",
         ) from error
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"{name} lacks weights, {missing[0]} and {len(missing) - 1} more: they would be random.")

@@ -61,8 +61,9 @@ class Generator:
         if not self.ends:
             raise ModelError(f"{spec.name} has no token that ends a text.", "Choose another TEXT_MODEL.")
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.ends[0]
-        self.longest = _longest(tokenizer, config) - (0 if self.paired else spec.max_new_tokens)
-        if self.longest < 1:
+        places = _longest(tokenizer, config)
+        self.longest = places if self.paired else places - spec.max_new_tokens
+        if places - spec.max_new_tokens < 1:
             raise ModelError(f"{spec.name} cannot write {spec.max_new_tokens} tokens.", "Lower TEXT_MAX_NEW_TOKENS.")
         self.longest = min(self.longest, spec.max_tokens)
         self._lock = lock or threading.Lock()  # a tokenizer's truncation is state

@@ -36,7 +36,7 @@ def label_quality(parts: Parts, project: Project) -> dict[str, Any]:
         found = _compared(schema, by_task[task], data.get(task)) if schema else []
         compared += bool(found)
         for control, people, same in found:
-            for count in (controls[control], *(annotators[str(who)] for who in people)):
+            for count in (controls[control], *(annotators[_name(who)] for who in people)):
                 count[0] += same
                 count[1] += 1
         if not all(same for *_, same in found):
@@ -64,6 +64,11 @@ def _compared(
         for c in schema.controls
         if c.name in answers[one] and c.name in answers[other]
     ]
+
+
+def _name(who: Any) -> str:
+    """An annotator's id; those whose account was deleted have none."""
+    return "deleted" if isinstance(who, tuple) else str(who)
 
 
 def _rates(counts: Mapping[str, Count]) -> dict[str, dict[str, float]]:

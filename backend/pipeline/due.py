@@ -4,7 +4,9 @@ from backend.pipeline.parts import Parts
 from backend.problems.base import readers
 from backend.registry import versions as records
 from backend.registry.database import now
-from backend.registry.records import JOB_ACTIVE, Project
+from backend.registry.records import JOB_ACTIVE, Project, VersionRow
+
+START = "start"  # why a project's first version, or that after a change of what it asks, became active
 
 
 def reconciliation(parts: Parts, project: Project) -> bool:
@@ -12,14 +14,26 @@ def reconciliation(parts: Parts, project: Project) -> bool:
     return now() - project.reconciled_at > parts.settings.reconcile_seconds
 
 
+def usable(parts: Parts, project: Project, row: VersionRow) -> bool:
+    """Whether a version answers what the project asks now, and was made for the models that there are now."""
+    return row.schema_hash == project.asks().hash and parts.host.fits(row)
+
+
+def usable_versions(parts: Parts, project: Project) -> list[VersionRow]:
+    """The :func:`usable` versions of a project, oldest first."""
+    return [row for row in records.versions(parts.registry, project.key) if usable(parts, project, row)]
+
+
+def active_version(parts: Parts, project: Project) -> VersionRow | None:
+    """The active version, None where there is none that is :func:`usable`."""
+    current = records.active(parts.registry, project.key)
+    row = records.version(parts.registry, project.key, current.version) if current else None
+    return row if row is not None and usable(parts, project, row) else None
+
+
 def needs_cold_start(parts: Parts, project: Project) -> bool:
     """Whether the project has tasks, but no active version for what it asks now."""
-    active = records.active(parts.registry, project.key)
-    if active is not None:
-        row = records.version(parts.registry, project.key, active.version)
-        if row is not None and row.schema_hash == project.asks().hash:
-            return False
-    return parts.registry.has_tasks(project.key)
+    return active_version(parts, project) is None and parts.registry.has_tasks(project.key)
 
 
 def sorting(parts: Parts, project: Project) -> bool:
@@ -36,7 +50,7 @@ def unpublished(parts: Parts, project: Project) -> str | None:
 
     A version older than the last activation is not meant: somebody chose another one since.
     """
-    rows = [v for v in records.versions(parts.registry, project.key) if v.schema_hash == project.asks().hash]
+    rows = usable_versions(parts, project)
     active = records.active(parts.registry, project.key)
     if not rows or active is None or records.active_jobs(parts.registry, project.key):
         return None
@@ -49,13 +63,13 @@ def wished(parts: Parts, project: Project) -> str | None:
     """The version that somebody asked for, as long as it answers what the project asks."""
     name = records.wished(parts.registry, project.key)
     row = None if name is None else records.version(parts.registry, project.key, name)
-    return name if row is not None and row.schema_hash == project.asks().hash else None
+    return name if row is not None and usable(parts, project, row) else None
 
 
 def new_labels(parts: Parts, project: Project) -> int:
     """Tasks whose answer is newer than what the newest version learned from."""
-    rows = [v for v in records.versions(parts.registry, project.key) if v.schema_hash == project.asks().hash]
-    return parts.registry.changed_since(project.key, max((v.seen for v in rows), default=0))
+    seen = max((v.seen for v in usable_versions(parts, project)), default=0)
+    return parts.registry.changed_since(project.key, seen)
 
 
 def trainable(parts: Parts, project: Project) -> bool:
@@ -63,11 +77,11 @@ def trainable(parts: Parts, project: Project) -> bool:
     return readers(project.asks()) != {"generator"} or bool(parts.settings.text_model)
 
 
-def _asked_since(parts: Parts, project: Project) -> float:
-    """When the first version was made for what the project asks now; what was trained before answered something
-    else."""
-    rows = records.versions(parts.registry, project.key)
-    return min((v.created_at for v in rows if v.schema_hash == project.asks().hash), default=0.0)
+def _begun(parts: Parts, project: Project) -> float:
+    """When the project last began, with what it asks and the models that there are now; what was trained before was
+    for something else."""
+    begins = [a.created_at for a in records.activations(parts.registry, project.key) if a.reason == START]
+    return max(begins, default=0.0)
 
 
 def training(parts: Parts, project: Project) -> str | None:
@@ -81,7 +95,7 @@ def training(parts: Parts, project: Project) -> str | None:
         return None
     job = records.newest_job(parts.registry, project.key)
     if job is not None and (
-        job.state in JOB_ACTIVE or (job.seen >= newest and job.created_at >= _asked_since(parts, project))
+        job.state in JOB_ACTIVE or (job.seen >= newest and job.created_at >= _begun(parts, project))
     ):
         return None
     fresh = new_labels(parts, project)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from backend.pipeline import due
 from backend.pipeline.decide import Field, fresh_judge
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import TaskTable, read_labels
@@ -87,8 +88,6 @@ def forget_features(parts: Parts) -> None:
         if project.schema is None:
             continue
         keep.add(parts.host.cold(project.schema).base_id)
-        active = records.active(parts.registry, project.key)
-        row = None if active is None else records.version(parts.registry, project.key, active.version)
-        if row is not None and row.schema_hash == project.schema.hash:
+        if row := due.active_version(parts, project):
             keep.add(parts.host.version(project.key, row.name, project.schema).base_id)
     parts.features.keep_only(keep)

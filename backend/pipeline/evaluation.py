@@ -175,7 +175,8 @@ def advice(parts: Parts, project: Project, labels: int, audit_labels: int, left:
     gain = predicted_gain(_points(rows), labels - audit_labels, more, changes=changes, classes=classes)
     kappas = [e["kappa"] for e in evaluated[-3:] if e["kappa"] is not None]
     uncertainty = evaluated[-1]["uncertainty"] if evaluated else None
-    said = advise(gain, more=NEXT, kappas=kappas, uncertainty=uncertainty, trained=bool(rows), left=left)
+    trained = bool(rows)
+    said = advise(gain, more=NEXT, kappas=kappas, uncertainty=uncertainty, trained=trained, labels=labels, left=left)
     numbers = {"gain": {"labels": NEXT, **interval_json(gain)}, "kappas": kappas, "uncertainty": uncertainty}
     return {**asdict(said), **numbers}
 

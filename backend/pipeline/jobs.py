@@ -305,7 +305,7 @@ class Worker:
             if project.schema is None:
                 continue
             if due.needs_cold_start(self._parts, project):
-                self._promote(project.key, retrain.starting_version(self._parts, project), "start")
+                self._promote(project.key, retrain.starting_version(self._parts, project), due.START)
             elif version := due.wished(self._parts, project):
                 self._promote(project.key, version, "asked for")
             elif version := due.unpublished(self._parts, project):

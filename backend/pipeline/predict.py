@@ -65,7 +65,7 @@ def _active(parts: Parts, project: Project | None, schema: Schema) -> Activation
         return None
     active = records.active(parts.registry, project.key)
     row = records.version(parts.registry, project.key, active.version) if active else None
-    return active if row is not None and row.schema_hash == schema.hash else None
+    return active if row is not None and row.schema_hash == schema.hash and parts.host.fits(row) else None
 
 
 def _places(

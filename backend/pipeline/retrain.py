@@ -21,6 +21,7 @@ from backend.active.metrics import accuracy_interval, worse_beyond_noise
 from backend.errors import UserError
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec, TextSpec
+from backend.pipeline import due
 from backend.pipeline.evaluation import earlier_one, evaluate, interval_json, stop_set
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import Labels, TaskTable, read_labels
@@ -48,7 +49,7 @@ TEXTS_MEASURED = 100  # held-out tasks that two versions write texts for
 def starting_version(parts: Parts, project: Project) -> str:
     """Where a project begins that has no active version for what it asks: with the last one that answered this, else
     with :func:`cold_start`."""
-    fitting = {v.name for v in records.versions(parts.registry, project.key) if v.schema_hash == project.asks().hash}
+    fitting = {v.name for v in due.usable_versions(parts, project)}
     before = [a.version for a in records.activations(parts.registry, project.key) if a.version in fitting]
     return before[-1] if before else cold_start(parts, project).name
 
@@ -91,6 +92,7 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
     content = {
         "schema": schema.to_json(),
         "model": asdict(ModelSpec.from_settings(parts.settings)),
+        "base": parts.host.encoder().base_id,  # a hub model without a revision may be another one tomorrow
         "recipe": asdict(recipe),
         "train": [example_json(schema, e) for e in train],
         "guessed": [example_json(schema, e) for e in _guessed(parts, project, table, labels, recipe, len(train))],
@@ -108,7 +110,7 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
 
 def _start(parts: Parts, project: Project, recipe: Recipe) -> str | None:
     """Where the active version is stored, if a training may start near it: same labels, base model and rank."""
-    row = active_version(parts, project)
+    row = due.active_version(parts, project)
     if recipe.warm_start == 0 or row is None or row.location is None:
         return None
     same_rank = row.meta.get("recipe", {}).get("lora_rank") == recipe.lora_rank
@@ -123,7 +125,7 @@ def _guessed(
 
     The tasks that versions are compared on without an audit share (:func:`stop_set`) come last.
     """
-    row = active_version(parts, project)
+    row = due.active_version(parts, project)
     if not wants_guesses(recipe, most) or row is None or row.location is None:
         return []
     touched = np.isin(table.ids, list(labels.touched))
@@ -139,7 +141,7 @@ def _guessed(
 def _opinions(parts: Parts, project: Project, table: TaskTable, labels: Labels, n: int) -> list[Example]:
     """What the newest version answers to tasks that versions are compared on and that have no label; none where it is
     no match for a training on ``n`` labels. Their features are stored since it was compared."""
-    rows = [r for r in records.versions(parts.registry, project.key) if r.schema_hash == project.asks().hash]
+    rows = due.usable_versions(parts, project)
     if not rows or rows[-1].location is None:
         return []
     version = load(parts, project, rows[-1].name)
@@ -151,13 +153,6 @@ def _opinions(parts: Parts, project: Project, table: TaskTable, labels: Labels, 
     store = parts.features.of(version)
     store.fill(version, items)
     return opinions(version, table.ids[asked].tolist(), items, store.get(items))
-
-
-def active_version(parts: Parts, project: Project) -> VersionRow | None:
-    """The active version, None where there is none or the label config has changed since."""
-    current = records.active(parts.registry, project.key)
-    row = records.version(parts.registry, project.key, current.version) if current else None
-    return row if row is not None and row.schema_hash == project.asks().hash else None
 
 
 def split(table: TaskTable, labels: Labels) -> tuple[list[Example], list[Example]]:
@@ -349,7 +344,7 @@ def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], vers
     """See :func:`evaluate`; compared with the newest version of the same schema, and the newest of far fewer labels."""
     schema = project.asks()
     train = [example_from(schema, e) for e in content["train"]]
-    rows = [r for r in records.versions(parts.registry, project.key) if r.schema_hash == schema.hash]
+    rows = due.usable_versions(parts, project)
     previous = load(parts, project, rows[-1].name) if rows else None
     known = [(r.meta["evaluation"]["labels"], r.name) for r in rows if r.meta.get("evaluation")]
     fewer = earlier_one(schema, known, len(train))
@@ -359,7 +354,7 @@ def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], vers
 
 
 def _verdict(parts: Parts, project: Project, held_out: Sequence[Example], new: NDArray[np.float64]) -> str:
-    row = active_version(parts, project)
+    row = due.active_version(parts, project)
     if row is None:
         return "ready"
     outputs = _outputs(load(parts, project, row.name), held_out)

@@ -53,10 +53,12 @@ def _shown(schema: Schema, annotation: Annotation, item: Item | None) -> Shown |
     result = annotation.shown.get("result") or []
     name = str(annotation.shown.get("model_version") or "")
     there = [c for c in schema.controls if any(r.get("from_name") == c.name for r in result)]
-    suggested = decode(schema, [{"result": result}], item) if there else None
-    compared = [c for c in there if suggested and c.name in suggested and c.name in given]
-    if not compared or suggested is None:
+    if not there:
         return Shown(name, None)
+    suggested = decode(schema, [{"result": result}], item) or {}
+    compared = [c for c in there if c.name in suggested and c.name in given]
+    if not compared:  # of a label that the config no longer has, say
+        return None
     kept = all(problem_for(c).kept(suggested[c.name], given[c.name]) for c in compared)
     return Shown(name, kept, tuple(pair for c in compared for pair in _parts(schema, c, result, item, given[c.name])))
 

@@ -228,7 +228,10 @@ class Registry:
         rows = self.rows(
             "SELECT * FROM annotations WHERE project = :key AND cancelled = 0 AND task_id IN ("
             "SELECT task_id FROM annotations WHERE project = :key AND cancelled = 0 "
-            "GROUP BY task_id HAVING COUNT(DISTINCT annotator) > 1 ORDER BY task_id DESC LIMIT :newest"
+            "GROUP BY task_id "
+            # somebody whose account was deleted is a person too
+            "HAVING COUNT(DISTINCT annotator) + SUM(CASE WHEN annotator IS NULL THEN 1 ELSE 0 END) > 1 "
+            "ORDER BY task_id DESC LIMIT :newest"
             ") ORDER BY annotation_id",
             key=key,
             newest=newest,

@@ -12,6 +12,7 @@ from backend.errors import Busy, NotFound
 from backend.models.spec import TextSpec
 from backend.problems.schema import Schema
 from backend.registry import versions as records
+from backend.registry.records import VersionRow
 from backend.registry.storage import Storage
 from backend.registry.store import Registry
 from backend.settings import Settings
@@ -41,6 +42,12 @@ class ModelHost:
     def ready(self) -> bool:
         """Whether the base model is in memory."""
         return self._base is not None
+
+    def fits(self, row: VersionRow) -> bool:
+        """Whether a version was made for the base models that are in memory now; those that are not count as such."""
+        models = {"base": self._base, "text_base": self._generator}
+        made = {name: row.meta.get(name, {}).get("id") for name in models}
+        return all(made[name] in (None, model.base_id) for name, model in models.items() if model is not None)
 
     def encoder(self) -> "Encoder":
         """The base model; loaded at the first call. Raises ModelError where it cannot be."""

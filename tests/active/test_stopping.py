@@ -28,7 +28,15 @@ def test_kappa_of_nothing_and_of_different_lengths() -> None:
 
 
 def say(value: float, **changes: object) -> tuple[str, str]:
-    values = {"more": 100, "kappas": [0.95, 0.97], "uncertainty": 0.1, "trained": True, "left": 500, **changes}
+    values = {
+        "more": 100,
+        "kappas": [0.95, 0.97],
+        "uncertainty": 0.1,
+        "trained": True,
+        "labels": 200,
+        "left": 500,
+        **changes,
+    }
     advice = advise(Interval(value, value / 2, 2 * value), **values)
     return advice.action, advice.sentence
 
@@ -48,6 +56,11 @@ def test_stop_takes_a_small_gain_and_stable_answers() -> None:
     assert say(0.03)[0] == "nearly done"
     assert say(0.03, uncertainty=0.6)[0] == "keep labelling"
     assert say(0.2, left=0)[0] == "stop"
+    assert say(0.2, left=0, trained=False)[0] == "stop"
+    assert say(0.2, left=0, trained=False, labels=0) == (  # an empty project, or one of which all was skipped
+        "keep labelling",
+        "There is no task to label: import some, or label those that were skipped.",
+    )
     assert say(0.0, trained=False)[0] == "keep labelling"
 
 

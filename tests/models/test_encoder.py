@@ -172,9 +172,20 @@ def refusals(tiny: Path, folder: Path) -> Sequence[tuple[Path, str]]:
     save_file(weights, missing / "model.safetensors", {"format": "pt"})
     seq2seq = shutil.copytree(tiny, folder / "seq2seq")
     T5Config().save_pretrained(str(seq2seq))
+    pointer = shutil.copytree(tiny, folder / "pointer")
+    (pointer / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    mute = shutil.copytree(tiny, folder / "mute")
+    for file in mute.glob("tokenizer*"):
+        file.unlink()
     damaged = shutil.copytree(tiny, folder / "damaged")
     (damaged / "config.json").write_text('{"model_type": "no such thing"}')
-    return [(missing, "lacks weights"), (seq2seq, "not an encoder"), (damaged, "cannot be loaded")]
+    return [
+        (missing, "lacks weights"),
+        (seq2seq, "not an encoder"),
+        (damaged, "cannot be loaded"),
+        (pointer, "cannot be loaded"),
+        (mute, "without its tokenizer"),
+    ]
 
 
 def test_models_that_cannot_be_used_are_refused_with_the_cause(tiny: Path, tmp_path: Path) -> None:

@@ -155,6 +155,15 @@ def test_a_prompt_leaves_room_for_the_text(folder: Path, load: Load) -> None:
             load(folder, max_new_tokens=128)
 
 
+def test_a_decoder_without_places_for_the_text_is_refused(tmp_path: Path, load: Load) -> None:
+    folder = save_tiny_writer(tmp_path, "seq2seq")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 32}))
+    assert load(folder, max_new_tokens=31).longest == 32
+    with pytest.raises(ModelError, match="32 tokens"):
+        load(folder, max_new_tokens=32)
+
+
 # ---------------------------------------------------------------------------------------------------------------- time
 def test_without_time_it_remembers_and_writes_nothing(generator: Generator) -> None:
     known = generator.write(["where"])

@@ -51,3 +51,11 @@ def test_an_answer_that_was_changed_counts_as_it_is_now(quality, studio):
     (task, *_) = sorted(studio.tasks)
     studio.annotate(task, LABELS[1], 1, "2026-11-24T00:00:00Z")
     assert quality([LABELS[0], LABELS[0]])["controls"]["topic"] == {"agreement": 1.0, "pairs": 1}
+
+
+def test_somebody_whose_account_was_deleted_is_still_a_person(quality, studio):
+    first = min(studio.tasks)
+    studio.annotate(first, LABELS[0], None)
+    found = quality([LABELS[1]])
+    assert (found["tasks"], found["disputed"]) == (1, [first])
+    assert found["annotators"] == {"1": {"agreement": 0.0, "pairs": 1}, "deleted": {"agreement": 0.0, "pairs": 1}}

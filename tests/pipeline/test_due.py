@@ -1,5 +1,6 @@
 """What is due follows from the database alone."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -167,8 +168,29 @@ def test_labels_that_still_fit_a_changed_config_are_reason_for_a_training(parts,
     studio.config = CONFIG.replace('<Choice value="sport"/>', '<Choice value="sport"/><Choice value="film"/>')
     mirror.reconcile(parts, KEY)
     changed = parts.registry.must_project(KEY)
-    retrain.cold_start(parts, changed)
+    records.activate(parts.registry, KEY, retrain.starting_version(parts, changed), "v1", due.START)
     assert due.training(parts, changed)
+
+
+def test_versions_of_another_base_model_are_as_if_they_were_not(parts, studio, project):
+    """Else the project could neither serve nor train: what it has cannot be loaded."""
+    base_id = parts.host.encoder().base_id
+    with_settings(parts, retrain_after_labels=5)
+    label(parts, studio, 20)
+    cold = retrain.cold_start(parts, project).name
+    row = version(parts, project, "one", location="words-v1", meta={"base": {"id": base_id}})
+    records.activate(parts.registry, KEY, row.name, row.name, "test")
+    assert not due.needs_cold_start(parts, project)
+    assert due.new_labels(parts, project) == 0
+    parts.host._base.base_id = "another"
+    assert due.needs_cold_start(parts, project)
+    assert retrain.starting_version(parts, project) == cold
+    records.activate(parts.registry, KEY, cold, cold, due.START)
+    assert due.unpublished(parts, project) is None
+    assert due.training(parts, project)
+    before = json.loads(Path(retrain.take_snapshot(parts, KEY)["path"]).read_text())
+    assert before["base"] == "another"
+    assert not before["opinions"]
 
 
 def test_what_failed_trainings_left_is_deleted_after_a_while(parts, studio, project):

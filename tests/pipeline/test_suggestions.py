@@ -10,9 +10,10 @@ from backend.pipeline.predict import predict
 from backend.pipeline.status import status
 from backend.pipeline.suggestions import Shown, report, show_above, shown_to_annotators
 from backend.problems.schema import Output
+from backend.registry.records import Annotation
 from backend.studio.codec import encode_prediction, read_item
 from backend.studio.schema import parse_schema
-from tests.fakes import KEY, LABELS, text_of
+from tests.fakes import CONFIG, KEY, LABELS, text_of
 
 
 def published(parts, above):
@@ -66,6 +67,19 @@ def test_kept_changed_and_blank_are_counted_by_version(parts, studio):
     counts = {"kept": 1, "changed": 1, "blank": 1, "corrections_per_task": 0.3333}
     assert {k: said[k] for k in counts} == counts
     assert said["versions"] == [{"name": "v0", **counts}]
+
+
+def test_a_suggestion_of_a_label_that_is_no_more_is_neither_changed_nor_blank(parts, studio):
+    shown = {"model_version": "v1", "result": []}
+    said = {"from_name": "topic", "to_name": "text", "type": "choices"}
+    given = [{**said, "value": {"choices": ["sport"]}}]
+    found = []
+    for number, label in enumerate(("sport", "food", "cooking", None), start=1):
+        result = [] if label is None else [{**said, "value": {"choices": [label]}}]
+        found.append(Annotation(number, number, 1, given, False, "2026", {**shown, "result": result}))
+    schema = parse_schema(CONFIG)
+    data = {n: {"text": "x"} for n in range(1, 5)}
+    assert [s.kept for s in shown_to_annotators(schema, found, data)] == [True, False, None]
 
 
 @pytest.mark.parametrize(("right", "rises"), [(True, False), (False, True)])

@@ -30,7 +30,7 @@ class Said:
 class Scribe:
     """A generator that repeats, remembers, and counts what it writes; one that may not write any more does not."""
 
-    template = ""
+    template, base_id = "", "scribe"
 
     def __init__(self) -> None:
         self.memory: dict[str, list[Written]] = {}
