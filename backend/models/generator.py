@@ -245,10 +245,22 @@ class Generator:
         return ModelError("No memory for one prompt and its text.", "Lower TEXT_MAX_TOKENS or TEXT_MAX_NEW_TOKENS.")
 
     # -------------------------------------------------------------------------------------------------------- tokens
+    @property
+    def _chats(self) -> bool:
+        """Whether prompts are said in a chat template."""
+        return not self.paired and bool(getattr(self.tokenizer, "chat_template", None))
+
+    def with_draft(self, prompt: str, draft: str) -> str:
+        """A prompt with a draft below it; of a long one the end is cut, so that the draft is read."""
+        below = f"\n\n{draft}"
+        frame = len(self._said("")) if self._chats else len(self._ids(""))
+        room = max(1, self.longest - frame - len(self._ids(f"{below}\n", special=False)))
+        ids = self._ids(prompt, special=False)
+        return (prompt if len(ids) <= room else str(self.tokenizer.decode(ids[:room]))) + below
+
     def source(self, prompt: str) -> list[int]:
         """A prompt as the model reads it, in its chat template where it has one; a long one is cut at its end."""
-        chat = not self.paired and getattr(self.tokenizer, "chat_template", None)
-        if not chat:
+        if not self._chats:
             ids = self._ids(prompt if self.paired else f"{prompt}\n", cut=self.longest)
             return ids[:-1] if not self.paired and ids[-1:] == [self.tokenizer.eos_token_id] else ids
         room = max(1, self.longest - len(self._said("")))

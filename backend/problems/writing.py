@@ -97,7 +97,7 @@ class Writing(Common):
         """The text that is written where the annotator's draft stands below the prompt: a rewritten one."""
         if model is None or not given:
             return None
-        (written,) = model.write([f"{prompt_of(control, item, model.template)}\n\n{given[-1]}"])
+        (written,) = model.write([model.with_draft(prompt_of(control, item, model.template), given[-1])])
         return self._output(head, written)
 
     # ----------------------------------------------------------------------------------------------------- the head

@@ -146,6 +146,19 @@ def test_long_prompts_are_cut_and_the_frame_of_a_chat_is_kept(folder: Path, load
     assert short.ends[0] not in cut  # it is not to learn to stop there
 
 
+def test_a_draft_below_a_long_prompt_is_read_to_its_end(folder: Path, load: Load) -> None:
+    short = load(folder, max_tokens=12)
+    for prompt in ("who is", "who is the tall man in the city " * 9):
+        read = [
+            short.tokenizer.convert_ids_to_tokens(short.source(short.with_draft(prompt, draft)))
+            for draft in ("a river", "the number of")
+        ]
+        assert all(len(tokens) <= 12 for tokens in read)
+        assert "river" in read[0]
+        assert read[1].index("number") < read[1].index("of", read[1].index("number"))
+        assert all("who" in tokens for tokens in read)
+
+
 def test_a_prompt_leaves_room_for_the_text(folder: Path, load: Load) -> None:
     """The tiny causal model has 128 places for both."""
     roomy = load(folder, max_new_tokens=100, max_tokens=500)

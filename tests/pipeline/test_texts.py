@@ -38,6 +38,9 @@ class Scribe:
         self.seconds: list[float] = []
         self.allowed = True
 
+    def with_draft(self, prompt: str, draft: str) -> str:
+        return f"{prompt}\n\n{draft}"
+
     def within(self, seconds: float) -> "Scribe":
         other = Scribe()
         other.memory, other.written, other.seconds, other.allowed = self.memory, self.written, self.seconds, seconds > 0
