@@ -308,6 +308,11 @@ def read_pretrained(
             f"Check {setting}: a hub name (the hub must be reachable once), a folder, or an installed package that "
             "carries safetensors, all of them (`git lfs pull`).",
         ) from error
+    if set(tokenizer.get_vocab()) <= {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}:
+        # transformers makes such a tokenizer where there are no files of one
+        raise ModelError(
+            f"{name} has no tokenizer, or an empty one.", "Save it beside the model, with save_pretrained."
+        )
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"{name} lacks weights, {missing[0]} and {len(missing) - 1} more: they would be random.")
     return model, tokenizer

@@ -61,9 +61,9 @@ class Generator:
         if not self.ends:
             raise ModelError(f"{spec.name} has no token that ends a text.", "Choose another TEXT_MODEL.")
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.ends[0]
-        places = _longest(tokenizer, config)
-        self.longest = places if self.paired else places - spec.max_new_tokens
-        if places - spec.max_new_tokens < 1:
+        self.longest = _longest(tokenizer, config) - (0 if self.paired else spec.max_new_tokens)
+        written = _places(config) if self.paired else self.longest + spec.max_new_tokens
+        if written <= spec.max_new_tokens:
             raise ModelError(f"{spec.name} cannot write {spec.max_new_tokens} tokens.", "Lower TEXT_MAX_NEW_TOKENS.")
         self.longest = min(self.longest, spec.max_tokens)
         self._lock = lock or threading.Lock()  # a tokenizer's truncation is state
@@ -290,7 +290,12 @@ class Generator:
 
 def _longest(tokenizer: Any, config: Any) -> int:
     """Tokens that the model can read, or read and write where it does both in one."""
-    return int(min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or 2**31))
+    return int(min(tokenizer.model_max_length, _places(config)))
+
+
+def _places(config: Any) -> int:
+    """Tokens that have a place; some models need none."""
+    return int(getattr(config, "max_position_embeddings", None) or 2**31)
 
 
 def _kind(config: Any) -> Any:

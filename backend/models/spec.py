@@ -92,17 +92,12 @@ def resolve(name: str, setting: str = "BASE_MODEL") -> str:
     return name
 
 
-_TOKENIZERS = ("tokenizer*", "vocab*", "*.model")  # without any of them transformers makes an empty one
-
-
 def _check_folder(folder: Path) -> Path:
     if not _carries_model(folder):
         raise ModelError(
             f"{folder} holds no model: config.json and *.safetensors are needed.",
             "Save it with save_pretrained(…, safe_serialization=True); pickled weights are never loaded.",
         )
-    if not any(file for pattern in _TOKENIZERS for file in folder.glob(pattern)):
-        raise ModelError(f"{folder} holds a model without its tokenizer.", "Save that there too, with save_pretrained.")
     return folder
 
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from backend.active.curve import Change, Point, effective_classes, predicted_gain
 from backend.active.metrics import Interval
 from backend.active.stopping import advise, kappa
+from backend.pipeline import due
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import TaskTable
 from backend.problems.base import problem_for, said
 from backend.problems.schema import Example, Floats, Item, Schema
 from backend.problems.validation import change_of_heads, countable, cross_validate
 from backend.problems.version import Version
-from backend.registry import versions as records
 from backend.registry.records import Project, VersionRow
 
 STOP_SET = 500  # tasks
@@ -167,8 +167,7 @@ def advice(parts: Parts, project: Project, labels: int, audit_labels: int, left:
     The gain is drawn from what the newest version changed, or from cross-validation, and all versions' held-out
     accuracies; the share of audit labels teaches nothing and is not counted.
     """
-    rows = [] if project.schema is None else records.versions(parts.registry, project.key)
-    rows = [r for r in rows if project.schema is not None and r.schema_hash == project.schema.hash and r.location]
+    rows = [] if project.schema is None else [r for r in due.usable_versions(parts, project) if r.location]
     evaluated: list[Mapping[str, Any]] = [r.meta["evaluation"] for r in rows if r.meta.get("evaluation")]
     more, classes = NEXT * (1 - parts.settings.audit_share), evaluated[-1].get("classes", 1.0) if evaluated else 1.0
     changes = [Change(**e["change"]) for e in evaluated[-1:] if e.get("change")]

@@ -105,9 +105,10 @@ def train(key: str, job_id: str) -> None:
 
 @DBOS.workflow()
 def promote(key: str, version: str, reason: str) -> None:
-    """Make a version that exists the active one: promotion, rollback and the cold start are the same. While Label
-    Studio cannot be reached, the ticks start it again."""
+    """Make a version that exists the active one: promotion, rollback and the cold start (no ``version``) are the same.
+    While Label Studio cannot be reached, the ticks start it again."""
     try:
+        version = version or _step("begin", _begin, key)
         _step("encode", lambda: encode_pool(parts(), key, version, lambda *_: None))
         _publish(key, version, reason)
     except StudioError:
@@ -192,9 +193,14 @@ def _resort(key: str, oldest_answer: float, even_if_unchanged: bool) -> int:
 
 def _encode_here(project: Project, name: str) -> None:
     """Compute the features of a version where another worker has done it: each has its own."""
-    version = publish.load(parts(), project, name)
-    if not parts().features.of(version).whole(project.key):
+    store = parts().features.of(publish.load(parts(), project, name))
+    table = parts().pools.table(parts().registry, project, parts().settings.audit_share)
+    if not (store.whole(project.key) and store.present(table.items).any()):
         encode_pool(parts(), project.key, name, lambda *_: None)
+
+
+def _begin(key: str) -> str:
+    return retrain.starting_version(parts(), parts().registry.must_project(key))
 
 
 def _plan(key: str, version: str, name: str) -> int:
@@ -241,6 +247,12 @@ def _enqueue(queue: str, workflow: Callable[..., Any], workflow_id: str, key: st
     """Enqueue for a project; an id that was used already gives the workflow that has it."""
     with SetWorkflowID(workflow_id), SetEnqueueOptions(queue_partition_key=key):
         return DBOS.enqueue_workflow(queue, workflow, key, *args)
+
+
+def _unfinished(handle: WorkflowHandle[Any]) -> bool:
+    """Whether a workflow waits or runs; one that ended long ago is no longer known."""
+    status = DBOS.get_workflow_status(handle.workflow_id)
+    return status is not None and status.status in UNFINISHED
 
 
 # ----------------------------------------------------------------------------------------------------------- worker
@@ -304,8 +316,9 @@ class Worker:
                 _enqueue("queue", reconcile, f"reconcile-{project.key}-{period}", project.key)
             if project.schema is None:
                 continue
+            self._drop_vain_wish(project)
             if due.needs_cold_start(self._parts, project):
-                self._promote(project.key, retrain.starting_version(self._parts, project), due.START)
+                self._promote(project.key, "", due.START)
             elif version := due.wished(self._parts, project):
                 self._promote(project.key, version, "asked for")
             elif version := due.unpublished(self._parts, project):
@@ -314,10 +327,17 @@ class Worker:
                 records.add_job(registry, job_id, project.key, "retrain", registry.newest_change(project.key)[0])
                 _enqueue("train", train, job_id, project.key, job_id)
 
+    def _drop_vain_wish(self, project: Project) -> None:
+        """Forget that somebody asked for a version that answers something else by now; else it would come one day."""
+        name = records.wished(self._parts.registry, project.key)
+        if name is not None and due.wished(self._parts, project) is None:
+            log.warning("the version that was asked for does not fit any more", project=project.key, version=name)
+            records.drop_wish(self._parts.registry, project.key, name)
+
     def _start_refresh(self, key: str, cause: str) -> None:
         """Start a refresh unless one runs; what it did not see causes the next one."""
         running = self._refreshing.get(key)
-        if running is not None and running.get_status().status in UNFINISHED:
+        if running is not None and _unfinished(running):
             return
         failed = self._caused.get(key) == cause
         suffix = f"-{int(now())}" if failed else ""
@@ -327,7 +347,7 @@ class Worker:
     def _promote(self, key: str, version: str, reason: str) -> None:
         """Start a promotion, after the one that runs; one that failed is tried again after half a minute."""
         handle, started, former = self._promoting.get(key, (None, 0.0, ""))
-        if handle is not None and handle.get_status().status in UNFINISHED:
+        if handle is not None and _unfinished(handle):
             return
         if former == version and now() - started < RETRY_S:
             return
@@ -357,7 +377,11 @@ class Worker:
             if status is not None and status.status in (*UNFINISHED, "SUCCESS"):
                 continue
             lost = status is None or status.status == "CANCELLED"
-            message = "Lost at a restart; another one takes its place." if lost else "Ended by too many restarts."
+            message = (
+                "Lost at a restart; another one takes its place."
+                if lost
+                else "Ended with an error; the worker's log has the details."
+            )
             records.update_job(registry, job.id, state="failed", progress=1.0, message=message)
             if lost:
                 request_training(self._parts, job.project)
@@ -369,6 +393,7 @@ class Worker:
                 log.warning("taking over", workflow=status.workflow_id, worker=worker)
                 DBOS.resume_workflow(status.workflow_id)
             self._end_former()
+            self._bury_lost_jobs()
             workers.forget(self._parts.registry, worker)
 
     def _sweep(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from backend.errors import NotFound, UserError
 from backend.pipeline.parts import Parts
 from backend.problems.schema import Schema
+from backend.registry import versions as records
 from backend.registry.database import now
 from backend.registry.records import Annotation, Event, Project
 from backend.studio.identity import project_id, project_key
@@ -120,6 +121,11 @@ def _annotations_deleted(parts: Parts, event: Event) -> None:
     parts.registry.delete_annotations(event.project, [int(a["id"]) for a in event.payload.get("annotations", ())])
 
 
+def _activation_asked(parts: Parts, event: Event) -> None:
+    """As former releases wrote it down."""
+    records.wish(parts.registry, event.project, str(event.payload.get("version")))
+
+
 def _tasks(tasks: Iterable[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
     return [(int(t["id"]), t.get("data") or {}) for t in tasks]
 
@@ -133,6 +139,7 @@ _HANDLERS: Mapping[str, Callable[[Parts, Event], None]] = {
     "ANNOTATION_UPDATED": _annotations_saved,
     "ANNOTATIONS_CREATED": _annotations_saved,
     "ANNOTATIONS_DELETED": _annotations_deleted,
+    "ACTIVATE": _activation_asked,
 }
 
 

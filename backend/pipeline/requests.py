@@ -28,4 +28,6 @@ def request_activation(parts: Parts, project: Project, version: str) -> None:
         raise NotFound(
             f"Version {version} was trained for another label config.", "Change the labels back, or train a new one."
         )
+    if not parts.host.fits(row):
+        raise NotFound(f"Version {version} was made for another base model.", "Set that back, or train a new version.")
     records.wish(parts.registry, project.key, version)

@@ -56,17 +56,19 @@ def starting_version(parts: Parts, project: Project) -> str:
 
 def cold_start(parts: Parts, project: Project) -> VersionRow:
     """The version before any training: the frozen base model with a head made of the label names."""
-    schema = project.asks()
+    schema, base, writer = project.asks(), parts.host.encoder(), parts.host.generator(project.asks())
+    models: dict[str, Any] = {"base": base} if writer is None else {"base": base, "text_base": writer}
+    ids = {name: {"id": model.base_id} for name, model in models.items()}
     return records.add_version(
         parts.registry,
         project.key,
         schema_hash=schema.hash,
-        snapshot=f"cold-{schema.hash}",
+        snapshot="-".join(["cold", schema.hash, *(model["id"] for model in ids.values())]),
         seen=0,
         labels=0,
         location=None,
         audit=None,
-        meta={"kind": "cold"},
+        meta={"kind": "cold", **ids},
         verdict="ready",
         first_number=0,
     )
@@ -99,6 +101,7 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
         "held_out": [example_json(schema, e) for e in held_out],
         "start": start,
         **({"text_model": asdict(writer)} if writer else {}),
+        **({"text_base": generator.base_id} if (generator := parts.host.generator(schema)) else {}),
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     # beside what names the work: when the same labels come again, the version before is another one

@@ -61,6 +61,11 @@ class FeatureStore:
         self._whole.mkdir(exist_ok=True)
         (self._whole / pool).touch()
 
+    @property
+    def there(self) -> bool:
+        """Whether the files are still there: they may be deleted at any time."""
+        return self._keys.exists() and self._rows.exists()
+
     def missing(self, items: Sequence[Item]) -> list[Item]:
         """The distinct items that have no features yet, in order."""
         return [i for i in {i.key: i for i in items}.values() if item_key(i) not in self._index]
@@ -109,6 +114,8 @@ class FeatureStore:
         keys = self._keys.read_bytes() if self._keys.exists() else b""
         size = self._rows.stat().st_size if self._rows.exists() else 0
         n = min(len(keys) // KEY_BYTES, size // (2 * self._dim))
+        if len(keys) != n * KEY_BYTES or size != n * 2 * self._dim:
+            shutil.rmtree(self._whole, ignore_errors=True)
         for path, length in ((self._keys, n * KEY_BYTES), (self._rows, n * 2 * self._dim)):
             with open(path, "ab") as file:
                 file.truncate(length)
@@ -133,7 +140,8 @@ class FeatureStores:
     def of(self, encoder: Embedder) -> FeatureStore:
         """The store of this encoder."""
         with self._lock:
-            if encoder.base_id not in self._open:
+            known = self._open.get(encoder.base_id)
+            if known is None or not known.there:
                 self._open[encoder.base_id] = FeatureStore(self._folder / encoder.base_id, encoder.dim)
             return self._open[encoder.base_id]
 

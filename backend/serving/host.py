@@ -47,6 +47,8 @@ class ModelHost:
         """Whether a version was made for the base models that are in memory now; those that are not count as such."""
         models = {"base": self._base, "text_base": self._generator}
         made = {name: row.meta.get(name, {}).get("id") for name in models}
+        if self._base is not None and made["base"] is None and row.meta.get("kind") == "cold":
+            return False  # former releases did not say
         return all(made[name] in (None, model.base_id) for name, model in models.items() if model is not None)
 
     def encoder(self) -> "Encoder":

@@ -184,7 +184,7 @@ def refusals(tiny: Path, folder: Path) -> Sequence[tuple[Path, str]]:
         (seq2seq, "not an encoder"),
         (damaged, "cannot be loaded"),
         (pointer, "cannot be loaded"),
-        (mute, "without its tokenizer"),
+        (mute, "no tokenizer"),
     ]
 
 

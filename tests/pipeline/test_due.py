@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from backend.errors import NotFound
 from backend.pipeline import due, mirror, publish, retrain
+from backend.pipeline.requests import request_activation
 from backend.registry import versions as records
 from tests.fakes import CONFIG, KEY, text_of
 
@@ -184,13 +186,20 @@ def test_versions_of_another_base_model_are_as_if_they_were_not(parts, studio, p
     assert due.new_labels(parts, project) == 0
     parts.host._base.base_id = "another"
     assert due.needs_cold_start(parts, project)
-    assert retrain.starting_version(parts, project) == cold
-    records.activate(parts.registry, KEY, cold, cold, due.START)
+    other = retrain.starting_version(parts, project)
+    assert other not in (cold, row.name)
+    records.activate(parts.registry, KEY, other, other, due.START)
+    assert not due.needs_cold_start(parts, project)
     assert due.unpublished(parts, project) is None
     assert due.training(parts, project)
     before = json.loads(Path(retrain.take_snapshot(parts, KEY)["path"]).read_text())
     assert before["base"] == "another"
     assert not before["opinions"]
+    with pytest.raises(NotFound, match="another base model"):
+        request_activation(parts, project, row.name)
+    parts.host._base.base_id = base_id
+    assert due.needs_cold_start(parts, project)
+    assert retrain.starting_version(parts, project) == row.name
 
 
 def test_what_failed_trainings_left_is_deleted_after_a_while(parts, studio, project):

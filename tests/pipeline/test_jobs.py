@@ -191,6 +191,44 @@ def test_what_was_asked_for_outlasts_a_publication_that_waited(quiet, studio, st
     assert active(quiet) == "v0"
 
 
+def test_after_a_quiet_day_an_answer_is_applied_as_ever(quiet, studio, start, monkeypatch):
+    """What ended long ago is no longer known to the engine."""
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0" and not quiet.registry.waiting_events(KEY))
+    monkeypatch.setattr(jobs, "KEEP_WORKFLOWS_S", -10)
+    until(worker, lambda: not any(map(jobs._unfinished, worker._refreshing.values())))
+    worker._sweep()
+    label(quiet, studio, 1)
+    until(worker, lambda: quiet.registry.labelled_count(KEY) == 1)
+
+
+def test_the_cache_may_be_deleted_at_any_time(quiet, studio, start, tmp_path):
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0" and not quiet.registry.waiting_events(KEY))
+    shutil.rmtree(tmp_path / "features")
+    label(quiet, studio, 1)
+    until(worker, lambda: quiet.registry.labelled_count(KEY) == 1)
+    until(worker, lambda: quiet.registry.must_project(KEY).sorted_for == quiet.registry.state(KEY))
+    version = publish.load(quiet, quiet.registry.must_project(KEY), "v0")
+    table = quiet.pools.table(quiet.registry, quiet.registry.must_project(KEY), quiet.settings.audit_share)
+    assert quiet.features.of(version).present(table.items).all()
+
+
+def test_a_training_of_a_worker_that_died_and_will_not_be_taken_up_is_asked_for_again(
+    quiet, studio, trained, start, monkeypatch
+):
+    """It was of another release, and started after this one's worker."""
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0")
+    label(quiet, studio, 4)
+    until(worker, lambda: quiet.registry.labelled_count(KEY) == 4)
+    records.add_job(quiet.registry, "former", KEY, "retrain", 1)
+    monkeypatch.setattr(jobs.workers, "dead", lambda _: ["another"])
+    worker._take_over()
+    assert records.job(quiet.registry, "former").state == "failed"
+    assert records.newest_job(quiet.registry, KEY).id != "former"
+
+
 def test_a_wish_that_cannot_come_true_stops_nothing(quiet, studio, start, monkeypatch):
     worker = start()
     until(worker, lambda: active(quiet) == "v0")
