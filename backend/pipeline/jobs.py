@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 TICK_S = 0.2
 POLL_S = 0.1
+ATTEMPTS = {"max_attempts": 4, "interval_seconds": 1.0}  # of a step; each wait is twice the one before
 RETRY_S = 30
 KEEP_WORKFLOWS_S = 24 * 3600
 STEPS = "2"  # raised when the steps of a workflow change: one that was interrupted before cannot go on then
@@ -54,7 +55,7 @@ def _retry(error: BaseException) -> bool:
 
 def _step(name: str, call: Callable[..., T], *args: Any) -> T:
     """Run a step; calls to Label Studio that failed are tried again, other errors are not. Raises the last error."""
-    options = {"name": name, "retries_allowed": True, "max_attempts": 4, "interval_seconds": 1, "should_retry": _retry}
+    options = {"name": name, "retries_allowed": True, "should_retry": _retry, **ATTEMPTS}
     try:
         result: T = DBOS.run_step(options, call, *args)  # type: ignore[call-overload]
     except engine_errors.DBOSMaxStepRetriesExceeded as error:
@@ -347,14 +348,16 @@ class Worker:
     def _promote(self, key: str, version: str, reason: str) -> None:
         """Start a promotion, after the one that runs; one that failed is tried again after half a minute."""
         handle, started, former = self._promoting.get(key, (None, 0.0, ""))
-        if handle is not None and _unfinished(handle):
+        status = None if handle is None else DBOS.get_workflow_status(handle.workflow_id)
+        if status is not None and status.status in UNFINISHED:
             return
-        if former == version and now() - started < RETRY_S:
+        failed = status is not None and status.status != "SUCCESS"
+        if failed and former == version and now() - started < RETRY_S:
             return
         n = len(records.activations(self._parts.registry, key))
         workflow_id = f"promote-{key}-{version}-{n}"
-        status = DBOS.get_workflow_status(workflow_id)
-        if status is not None and status.status not in UNFINISHED:
+        ended = DBOS.get_workflow_status(workflow_id)
+        if ended is not None and ended.status not in UNFINISHED:  # else the one that a restart took up
             workflow_id += f"-{int(now())}"
         self._promoting[key] = (_enqueue("train", promote, workflow_id, key, version, reason), now(), version)
 

@@ -19,8 +19,9 @@ WAIT_S = 60
 
 
 @pytest.fixture
-def quiet(parts):
-    """No training and no comparison by themselves."""
+def quiet(parts, monkeypatch):
+    """No training and no comparison by themselves; steps are tried again at once."""
+    monkeypatch.setitem(jobs.ATTEMPTS, "interval_seconds", 0.05)
     parts.settings = parts.settings.model_copy(update={"retrain_after_labels": 500, "reconcile_seconds": 600.0})
     parts.registry.add_event(KEY, "SETUP", {"project": {"label_config": CONFIG}})
     return parts
