@@ -344,8 +344,13 @@ def _positions(model: nn.Module) -> int:
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    told = getattr(model.config, "max_position_embeddings", None) or 0
-    return int(told) if told > 0 else 2**31  # XLNet says -1: as many as there are
+    return places(model.config)
+
+
+def places(config: Any) -> int:
+    """Tokens that have a place, by the config; 2**31 where it names none, or as many as there are (XLNet: -1)."""
+    told = int(getattr(config, "max_position_embeddings", None) or 0)
+    return told if told > 0 else 2**31
 
 
 def fingerprint(model: nn.Module, read: Sequence[Any]) -> str:

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from backend.errors import ModelError
 from backend.models.batching import batches
 from backend.models.device import autocast, cores, in_halves, pick_device
-from backend.models.encoder import adapter_digest, fingerprint, merged, quiet_loading, read_pretrained
+from backend.models.encoder import adapter_digest, fingerprint, merged, places, quiet_loading, read_pretrained
 from backend.models.spec import TextSpec, resolve
 
 IGNORED = -100  # what the models of transformers take for "no label"
@@ -62,7 +62,7 @@ class Generator:
             raise ModelError(f"{spec.name} has no token that ends a text.", "Choose another TEXT_MODEL.")
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.ends[0]
         self.longest = _longest(tokenizer, config) - (0 if self.paired else spec.max_new_tokens)
-        written = _places(config) if self.paired else self.longest + spec.max_new_tokens
+        written = places(config) if self.paired else self.longest + spec.max_new_tokens
         if written <= spec.max_new_tokens:
             raise ModelError(f"{spec.name} cannot write {spec.max_new_tokens} tokens.", "Lower TEXT_MAX_NEW_TOKENS.")
         self.longest = min(self.longest, spec.max_tokens)
@@ -290,12 +290,7 @@ class Generator:
 
 def _longest(tokenizer: Any, config: Any) -> int:
     """Tokens that the model can read, or read and write where it does both in one."""
-    return int(min(tokenizer.model_max_length, _places(config)))
-
-
-def _places(config: Any) -> int:
-    """Tokens that have a place; some models need none."""
-    return int(getattr(config, "max_position_embeddings", None) or 2**31)
+    return int(min(tokenizer.model_max_length, places(config)))
 
 
 def _kind(config: Any) -> Any:

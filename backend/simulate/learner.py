@@ -163,15 +163,13 @@ class AdapterLearner:
         return opinions(self.version, asked, items, self.version.embed(items))
 
     def restore(self, trained: int) -> bool:
-        folders = [f for f in (self._folder, self._before) if f.exists()]
-        fitting = next((f for f in folders if read_meta(f)["examples"] <= trained), None)
-        for folder in folders:
-            if fitting is None or folder == self._folder != fitting:
+        for folder in (self._folder, self._before):  # where a training or its round was broken off, the one before
+            if folder.exists() and read_meta(folder)["examples"] > trained:
                 shutil.rmtree(folder)
-        if fitting is None:
+        if self._before.exists() and not self._folder.exists():
+            self._before.rename(self._folder)
+        if not self._folder.exists():
             return False
-        if fitting == self._before:  # a training was broken off, or its round was
-            fitting.rename(self._folder)
         self._take_up()
         return True
 

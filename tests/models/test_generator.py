@@ -175,6 +175,8 @@ def test_a_decoder_without_places_for_the_text_is_refused(tmp_path: Path, load: 
     assert load(folder, max_new_tokens=31).longest == 32
     with pytest.raises(ModelError, match="32 tokens"):
         load(folder, max_new_tokens=32)
+    relative = save_tiny_writer(tmp_path / "relative", "seq2seq")  # its tokenizer says 512, which bounds what is read
+    assert load(relative, max_new_tokens=600).longest == 512
 
 
 # ---------------------------------------------------------------------------------------------------------------- time
