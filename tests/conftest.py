@@ -1,6 +1,7 @@
 """What all tests share: the loop without weights. A project of short texts, a Label Studio in memory, an encoder that
 knows words."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from backend.serving.host import ModelHost
 from backend.settings import Settings
 from backend.telemetry import configure_logging
 from tests.fakes import KEY, FakeStudio, WordEncoder
+from tests.postgresql import PostgreSQL, running
 
 configure_logging("error")
 # two cores may be shared: how long an example takes says nothing
@@ -45,9 +47,25 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    with running() as server:
+        yield server
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, window=20, fast_top=5, audit_share=0.2, suggest_above=0, _env_file=None)
+def database(request: pytest.FixtureRequest) -> str:
+    """What DATABASE_URL is: empty for the SQLite of the data folder. See :data:`tests.fakes.DATABASES`."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return ""
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.new_database()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database: str) -> Settings:
+    how = {"window": 20, "fast_top": 5, "audit_share": 0.2, "suggest_above": 0}
+    return Settings(data_dir=tmp_path, database_url=database, **how, _env_file=None)
 
 
 @pytest.fixture
@@ -90,10 +108,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs no Label Studio first: most mistakes show within a minute. Of processes side by side, one takes a
-    whole file, and one all that needs Label Studio."""
+    whole file, and one all that needs Label Studio, or PostgreSQL."""
     items.sort(key=_needs_studio)
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("studio" if _needs_studio(item) else item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    if _needs_studio(item):
+        return "studio"
+    params = getattr(item, "callspec", None) and item.callspec.params  # type: ignore[attr-defined]
+    return "postgresql" if params and params.get("database") == "postgresql" else item.path.stem
 
 
 def _needs_studio(item: pytest.Item) -> bool:

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 
 from backend.errors import NotFound, StudioError
 
@@ -19,6 +20,8 @@ WORDS = {
 }
 CREATED_AT = "2026-11-24T19:30:26.058143Z"
 KEY = "2.1795548626"
+DATABASES = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+"""For tests that are to hold on both."""
 
 
 def text_of(number: int) -> tuple[str, str]:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dbos import DBOS
 
 from backend.pipeline import jobs, mirror, publish, retrain
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.requests import request_activation
 from backend.registry import versions as records
 from backend.serving.features import FeatureStores
-from tests.fakes import CONFIG, KEY, text_of
+from tests.fakes import CONFIG, DATABASES, KEY, text_of
 
 WAIT_S = 60
 
@@ -40,8 +41,7 @@ def start(quiet):
         return running[0]
 
     yield started
-    while running:
-        running.pop().stop()
+    DBOS.destroy(workflow_completion_timeout_sec=10)  # what still runs has a registry until then
 
 
 def until(worker, true):
@@ -112,6 +112,7 @@ def test_a_release_with_other_steps_ends_what_the_former_left(quiet, studio, sta
     until(worker, lambda: quiet.registry.labelled_count(KEY) == 1 and not quiet.registry.waiting_events(KEY))
 
 
+@DATABASES
 def test_a_training_that_a_release_ended_is_started_again(quiet, studio, trained, start, monkeypatch):
     entered, release, train = threading.Event(), threading.Event(), retrain.train
 
@@ -176,6 +177,7 @@ def test_of_two_versions_that_were_asked_for_the_last_is_taken(quiet, studio, st
     assert active(quiet) == "v2"
 
 
+@DATABASES
 def test_what_was_asked_for_outlasts_a_publication_that_waited(quiet, studio, start, monkeypatch):
     monkeypatch.setattr(jobs, "RETRY_S", 0.5)
     worker = start()

@@ -5,7 +5,9 @@ import random
 import pytest
 
 from backend.pipeline import mirror
-from tests.fakes import KEY, text_of
+from tests.fakes import DATABASES, KEY, text_of
+
+pytestmark = DATABASES
 
 
 def created(answer):

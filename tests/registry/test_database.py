@@ -1,0 +1,16 @@
+"""Which databases are opened, and what is said of the others."""
+
+import pytest
+
+from backend.errors import UserError
+from backend.registry.store import Registry
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "postgresql+nodriver://me:hidden@host/name", "sqlite:////proc/nowhere/r.sqlite"]
+)
+def test_a_database_that_cannot_be_opened_is_said(url):
+    with pytest.raises(UserError) as caught:
+        Registry(url)
+    assert "DATABASE_URL" in caught.value.sentence()
+    assert "hidden" not in caught.value.sentence()
