@@ -60,8 +60,8 @@ def run_worker(settings: Settings) -> None:
         signal.signal(number, lambda *_: stop.set())
     end_with_parent(stop.set)
     with alone(settings.made_data_dir, "End the other worker, or give this one a DATA_DIR and a WORKER_ID of its own."):
-        from backend.pipeline.jobs import Worker
         from backend.pipeline.parts import build_parts
+        from backend.pipeline.worker import Worker
 
         worker = Worker(build_parts(settings))
         worker.start()

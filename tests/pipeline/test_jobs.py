@@ -10,9 +10,11 @@ import pytest
 from dbos import DBOS
 
 from backend.pipeline import jobs, mirror, publish, retrain
+from backend.pipeline import worker as workers
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.requests import request_activation
 from backend.registry import versions as records
+from backend.registry import workers as registered
 from backend.serving.features import FeatureStores
 from tests.fakes import CONFIG, DATABASES, KEY, text_of
 
@@ -36,7 +38,7 @@ def start(quiet):
     def started():
         while running:
             running.pop().stop()
-        running.append(jobs.Worker(quiet))
+        running.append(workers.Worker(quiet))
         running[0].start()
         return running[0]
 
@@ -102,9 +104,9 @@ def test_a_release_with_other_steps_ends_what_the_former_left(quiet, studio, sta
         return compare(parts, key)
 
     monkeypatch.setattr(mirror, "reconcile", held)
-    jobs._enqueue("queue", jobs.reconcile, "held", KEY)
+    jobs.enqueue("queue", jobs.reconcile, "held", KEY)
     assert entered.wait(WAIT_S)
-    monkeypatch.setattr(jobs, "STEPS", "another")
+    monkeypatch.setattr(workers, "STEPS", "another")
     monkeypatch.setattr(mirror, "reconcile", compare)
     worker = start()
     release.set()
@@ -128,7 +130,7 @@ def test_a_training_that_a_release_ended_is_started_again(quiet, studio, trained
     until(worker, entered.is_set)
     first = records.newest_job(quiet.registry, KEY)
     monkeypatch.setattr(retrain, "train", train)
-    monkeypatch.setattr(jobs, "STEPS", "another")
+    monkeypatch.setattr(workers, "STEPS", "another")
     worker = start()
     release.set()
     until(worker, lambda: active(quiet) == "v1")
@@ -147,7 +149,7 @@ def test_a_changed_label_config_is_learned_anew(quiet, studio, trained, start):
 
 
 def test_a_version_that_was_asked_for_comes_when_label_studio_is_back(quiet, studio, start, monkeypatch):
-    monkeypatch.setattr(jobs, "RETRY_S", 0.5)
+    monkeypatch.setattr(workers, "RETRY_S", 0.5)
     worker = start()
     until(worker, lambda: active(quiet) == "v0")
     add(quiet, "one")
@@ -163,7 +165,7 @@ def test_a_version_that_was_asked_for_comes_when_label_studio_is_back(quiet, stu
 
 
 def test_of_two_versions_that_were_asked_for_the_last_is_taken(quiet, studio, start, monkeypatch):
-    monkeypatch.setattr(jobs, "RETRY_S", 0.5)
+    monkeypatch.setattr(workers, "RETRY_S", 0.5)
     worker = start()
     until(worker, lambda: active(quiet) == "v0")
     for name in ("one", "two"):
@@ -179,7 +181,7 @@ def test_of_two_versions_that_were_asked_for_the_last_is_taken(quiet, studio, st
 
 @DATABASES
 def test_what_was_asked_for_outlasts_a_publication_that_waited(quiet, studio, start, monkeypatch):
-    monkeypatch.setattr(jobs, "RETRY_S", 0.5)
+    monkeypatch.setattr(workers, "RETRY_S", 0.5)
     worker = start()
     until(worker, lambda: active(quiet) == "v0")
     down = studio.failures["set_model_version"] = 10**6
@@ -198,8 +200,8 @@ def test_after_a_quiet_day_an_answer_is_applied_as_ever(quiet, studio, start, mo
     """What ended long ago is no longer known to the engine."""
     worker = start()
     until(worker, lambda: active(quiet) == "v0" and not quiet.registry.waiting_events(KEY))
-    monkeypatch.setattr(jobs, "KEEP_WORKFLOWS_S", -10)
-    until(worker, lambda: not any(map(jobs._unfinished, worker._refreshing.values())))
+    monkeypatch.setattr(workers, "KEEP_WORKFLOWS_S", -10)
+    until(worker, lambda: not any(map(jobs.unfinished, worker._refreshing.values())))
     worker._sweep()
     label(quiet, studio, 1)
     until(worker, lambda: quiet.registry.labelled_count(KEY) == 1)
@@ -226,7 +228,7 @@ def test_a_training_of_a_worker_that_died_and_will_not_be_taken_up_is_asked_for_
     label(quiet, studio, 4)
     until(worker, lambda: quiet.registry.labelled_count(KEY) == 4)
     records.add_job(quiet.registry, "former", KEY, "retrain", 1)
-    monkeypatch.setattr(jobs.workers, "dead", lambda _: ["another"])
+    monkeypatch.setattr(registered, "dead", lambda _: ["another"])
     worker._take_over()
     assert records.job(quiet.registry, "former").state == "failed"
     assert records.newest_job(quiet.registry, KEY).id != "former"
