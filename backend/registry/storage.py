@@ -6,6 +6,8 @@ A version is written once, whole, and never changed; a key that exists is not wr
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,14 @@ class Storage:
             return
         if self._remote:
             # version.json last: its presence says that the rest is there
-            files = sorted(directory.iterdir(), key=lambda f: f.name == "version.json")
-            for file in files:
-                self._files().put(str(file), f"{self._url}/{key}/{file.name}")
+            files = [file for file in directory.rglob("*") if file.is_file()]
+            for file in sorted(files, key=lambda f: f == directory / "version.json"):
+                self._files().put(str(file), f"{self._url}/{key}/{file.relative_to(directory).as_posix()}")
         target = self._root / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.move(directory, target)
+        with _beside(target) as scratch:  # a move from another disk is a copy, which may break off
+            shutil.move(directory, scratch / "whole")
+            shutil.rmtree(target, ignore_errors=True)
+            os.rename(scratch / "whole", target)
 
     def get(self, key: str) -> Path:
         """A local folder with the stored directory. Raises FileNotFoundError where there is none."""
@@ -46,22 +49,21 @@ class Storage:
             return target
         if not self.has(key):
             raise FileNotFoundError(f"no version is stored under {key!r}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=target.parent))
-        self._files().get(f"{self._url}/{key}/", str(scratch), recursive=True)
-        try:
-            os.rename(scratch, target)
-        except OSError:  # somebody else was faster
-            shutil.rmtree(scratch, ignore_errors=True)
+        with _beside(target) as scratch:
+            self._files().get(f"{self._url}/{key}/", str(scratch / "whole"), recursive=True)
+            with suppress(OSError):  # somebody else was faster
+                os.rename(scratch / "whole", target)
         return target
-
-    def delete(self, key: str) -> None:
-        """Delete a directory and its copies."""
-        shutil.rmtree(self._root / key, ignore_errors=True)
-        if self._remote and self._files().exists(f"{self._url}/{key}"):
-            self._files().rm(f"{self._url}/{key}", recursive=True)
 
     def _files(self) -> Any:
         import fsspec
 
         return fsspec.core.url_to_fs(self._url)[0]  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A folder on the same disk, which is gone afterwards."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        yield Path(scratch)

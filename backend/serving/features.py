@@ -88,11 +88,9 @@ class FeatureStore:
             if not fresh:
                 return
             rows = np.stack([row for _, row in fresh]).astype(np.float16)
-            with open(self._rows, "ab") as file:
-                file.write(rows.tobytes())
-            with open(self._keys, "ab") as file:
-                file.write(b"".join(key for key, _ in fresh))
             start = len(self._index)
+            _write_at(self._rows, start * 2 * self._dim, rows.tobytes())
+            _write_at(self._keys, start * KEY_BYTES, b"".join(key for key, _ in fresh))
             self._index.update((key, start + i) for i, (key, _) in enumerate(fresh))
             self._map()
 
@@ -127,6 +125,14 @@ class FeatureStore:
         self._matrix = (
             np.memmap(self._rows, np.float16, "r", shape=(n, self._dim)) if n else np.zeros((0, self._dim), np.float16)
         )
+
+
+def _write_at(path: Path, size: int, content: bytes) -> None:
+    """Append to a file of so many bytes. What is behind them is of a write that failed, on a full disk say: left there,
+    all later rows would be other texts' rows."""
+    with open(path, "ab") as file:
+        file.truncate(size)
+        file.write(content)
 
 
 class FeatureStores:

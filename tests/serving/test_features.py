@@ -1,5 +1,6 @@
 """The feature store gives back what was stored, survives being cut off, and computes nothing twice."""
 
+import errno
 import threading
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.problems.schema import Item
+from backend.serving import features
 from backend.serving.features import FeatureStore, FeatureStores
 
 
@@ -54,6 +56,28 @@ def test_a_write_that_was_cut_off_costs_only_that_row(tmp_path, file, cut):
     assert store.missing(items(["a", "bb", "ccc"])) == items(["ccc"])
     store.fill(Counting(), items(["ccc"]))
     assert store.get(items(["ccc", "a"]))[:, 0].tolist() == [3, 1]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("full", ["rows.f16", "keys.bin"])
+def test_a_full_disk_costs_only_what_was_not_written(tmp_path, monkeypatch, full, restart):
+    store = FeatureStore(tmp_path, 4)
+    store.fill(Counting(), items(["a", "bb"]))
+    write_at = features._write_at
+
+    def half(path, size, content):
+        write_at(path, size, content[: len(content) // 2 + 3] if path.name == full else content)
+        if path.name == full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(features, "_write_at", half)
+    with pytest.raises(OSError, match="space"):
+        store.fill(Counting(), items(["ccc", "dddd"]))
+    monkeypatch.undo()
+    store.fill(Counting(), items(["eeeee"]))
+    store = FeatureStore(tmp_path, 4) if restart else store
+    store.fill(Counting(), items(["ccc", "dddd"]))
+    assert store.get(items(["a", "bb", "ccc", "dddd", "eeeee"]))[:, 0].tolist() == [1, 2, 3, 4, 5]
 
 
 def test_threads_that_add_the_same_texts_agree(tmp_path):
