@@ -4,7 +4,7 @@ from backend.pipeline.parts import Parts
 from backend.problems.base import readers
 from backend.registry import versions as records
 from backend.registry.database import now
-from backend.registry.records import JOB_ACTIVE, Project, VersionRow
+from backend.registry.records import Project, VersionRow
 
 START = "start"  # why a project's first version, or that after a change of what it asks, became active
 
@@ -38,11 +38,9 @@ def needs_cold_start(parts: Parts, project: Project) -> bool:
 
 def sorting(parts: Parts, project: Project) -> bool:
     """Whether tasks or answers changed since the queue was last sorted; never without a published queue."""
-    if project.schema is None or needs_cold_start(parts, project):
+    if project.schema is None or active_version(parts, project) is None:
         return False
-    return records.active(parts.registry, project.key) is not None and (
-        project.sorted_for != parts.registry.state(project.key)
-    )
+    return project.sorted_for != parts.registry.state(project.key)
 
 
 def unpublished(parts: Parts, project: Project) -> str | None:
@@ -93,10 +91,10 @@ def training(parts: Parts, project: Project) -> str | None:
     newest, at = parts.registry.newest_change(project.key)
     if not newest or not trainable(parts, project):
         return None
+    if records.active_jobs(parts.registry, project.key):
+        return None
     job = records.newest_job(parts.registry, project.key)
-    if job is not None and (
-        job.state in JOB_ACTIVE or (job.seen >= newest and job.created_at >= _begun(parts, project))
-    ):
+    if job is not None and job.seen >= newest and job.created_at >= _begun(parts, project):
         return None
     fresh = new_labels(parts, project)
     settings = parts.settings

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from backend.errors import UserError
 from backend.pipeline import due
 from backend.pipeline.decide import Field, fresh_judge
 from backend.pipeline.parts import Parts
@@ -12,7 +13,10 @@ from backend.pipeline.publish import load
 from backend.pipeline.ranking import rank, view
 from backend.problems.version import Version
 from backend.registry import versions as records
-from backend.registry.records import Project
+from backend.registry.records import Project, VersionRow
+from backend.telemetry import logger
+
+log = logger("encode")
 
 
 def encode_pool(parts: Parts, key: str, version_name: str, on_progress: Callable[[float, str], None]) -> int:
@@ -82,12 +86,27 @@ def candidates(parts: Parts, project: Project, version: Version, table: TaskTabl
 
 
 def forget_features(parts: Parts) -> None:
-    """Delete the features of versions that are no longer active anywhere; the base model's are kept."""
+    """Delete the features of versions that nobody needs any more.
+
+    Needed are the base model's, and of each project those of the active version, of one that was asked for and of the
+    newest; where none is active, of all that could be.
+    """
     keep = {parts.host.encoder().base_id}
     for project in parts.registry.projects():
         if project.schema is None:
             continue
         keep.add(parts.host.cold(project.schema).base_id)
-        if row := due.active_version(parts, project):
-            keep.add(parts.host.version(project.key, row.name, project.schema).base_id)
+        active, rows = due.active_version(parts, project), due.usable_versions(parts, project)
+        names = {row.name for row in rows[-1:]} | {active and active.name, due.wished(parts, project)}
+        keep |= {_features_of(parts, project, row) for row in rows if active is None or row.name in names}
     parts.features.keep_only(keep)
+
+
+def _features_of(parts: Parts, project: Project, row: VersionRow) -> str:
+    """The ``base_id`` of a version, empty for one of a former release that cannot be loaded."""
+    if "features" not in row.meta:
+        try:
+            return parts.host.version(project.key, row.name, project.asks()).base_id
+        except (UserError, OSError) as error:
+            log.warning("a version cannot be loaded", project=project.key, version=row.name, reason=str(error))
+    return str(row.meta.get("features", ""))

@@ -1,9 +1,10 @@
 """The durable workflows. Only this module and :mod:`backend.pipeline.worker` know the job engine (DBOS).
 
-Three queues, all partitioned by project so that within a project one thing happens at a time:
+Four queues, all partitioned by project so that within a project one thing of each happens at a time:
 
 - ``queue``: refresh, publish, reconcile — short, they touch Label Studio's queue;
-- ``train``: trainings and the encoding of pools — long, they touch nothing an annotator sees;
+- ``train``: trainings, one at a time — long, they touch nothing an annotator sees;
+- ``promote``: the first version and those that somebody asked for, which wait for nobody's training;
 - ``tidy``: deleting what former versions left in Label Studio, one row at a time, and writing texts that are missing.
 
 A workflow that was interrupted goes on at its first unfinished step.
@@ -151,11 +152,7 @@ def _write_later(key: str) -> None:
 
 
 def _publish(key: str, version: str, reason: str) -> None:
-    """Publish in the project's turn, then drop the features of versions that were replaced.
-
-    Not in ``tidy``, which may run while the next version's features are computed: here this worker's only workflow of
-    the ``train`` queue is the caller.
-    """
+    """Publish in the project's turn, then drop the features of versions that were replaced."""
     workflow_id = f"publish-{DBOS.workflow_id}"
     enqueue("queue", publish_version, workflow_id, key, version, reason).get_result(polling_interval_sec=POLL_S)
     _step("forget features", lambda: forget_features(parts()))
@@ -173,7 +170,7 @@ def _apply(key: str) -> dict[str, Any]:
 
 def _resort(key: str, oldest_answer: float, even_if_unchanged: bool) -> int:
     project = parts().registry.project(key)
-    if project is None or project.schema is None or due.needs_cold_start(parts(), project):
+    if project is None or project.schema is None or due.active_version(parts(), project) is None:
         return 0
     if not (even_if_unchanged or due.sorting(parts(), project)):
         return 0
@@ -246,9 +243,3 @@ def enqueue(queue: str, workflow: Callable[..., Any], workflow_id: str, key: str
     """Enqueue for a project; an id that was used already gives the workflow that has it."""
     with SetWorkflowID(workflow_id), SetEnqueueOptions(queue_partition_key=key):
         return DBOS.enqueue_workflow(queue, workflow, key, *args)
-
-
-def unfinished(handle: WorkflowHandle[Any]) -> bool:
-    """Whether a workflow waits or runs; one that ended long ago is no longer known."""
-    status = DBOS.get_workflow_status(handle.workflow_id)
-    return status is not None and status.status in UNFINISHED

@@ -36,11 +36,14 @@ class Applied:
 
 def apply_events(parts: Parts, key: str) -> Applied:
     """Apply all waiting events of a project, in order. They wait until the caller, having seen to what they ask for,
-    marks them as applied."""
+    marks them as applied. Of a project that is not known nothing is kept: once it is, all of it is read."""
     events: list[Event] = []
+    known = parts.registry.project(key) is not None
     while portion := parts.registry.waiting_events(key, after=events[-1].id if events else 0):
         for event in portion:
-            _HANDLERS.get(event.action, _nothing)(parts, event)
+            handler = _HANDLERS.get(event.action, _nothing)
+            known = known or handler is _project_changed
+            (handler if known else _nothing)(parts, event)
         events += portion
     answers = [e.received_at for e in events if e.action in ANSWER_ACTIONS]
     return Applied(

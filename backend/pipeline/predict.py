@@ -43,10 +43,11 @@ def predict(
     name = active.name if active else PREVIEW
     places = _places(parts, project, active, [task_id for task_id, _ in tasks])
     items, reasons = _items(parts, schema, tasks)
-    guided = _guided(parts, project, schema, active, items, context) if len(tasks) == 1 else {}
+    with parts.host.admitted():
+        guided = _guided(parts, project, schema, active, items, context) if len(tasks) == 1 else {}
+        said = {} if guided else _said(parts, project, schema, active, items)
     if guided:
         return [encode_prediction(schema, guided, items[0], served_score(0.0), name)]
-    said = _said(parts, project, schema, active, items)
     found = []
     for at, (task_id, _) in enumerate(tasks):
         if at not in said:

@@ -243,8 +243,10 @@ def _extend(
 # ------------------------------------------------------------------------------------------------- texts, later on
 def without_text(parts: Parts, key: str) -> list[int]:
     """Tasks among the first ``TEXT_SUGGESTIONS`` of the published ones that wait for a text, in the queue's order."""
-    project, activation = parts.registry.must_project(key), records.active(parts.registry, key)
-    if activation is None or not parts.settings.text_model or "generator" not in readers(project.asks()):
+    project, activation = parts.registry.project(key), records.active(parts.registry, key)
+    if project is None or activation is None or not parts.settings.text_model:
+        return []
+    if "generator" not in readers(project.asks()):
         return []
     touched = parts.registry.touched(key)
     held = records.published(parts.registry, key, activation.name)
@@ -282,8 +284,9 @@ def write_more(parts: Parts, key: str) -> int:
 def mend(parts: Parts, key: str) -> None:
     """Make Label Studio have what is published, where :func:`check_order` found otherwise.
 
-    Predictions are missing where a push failed or somebody deleted them, and are there twice where the answer to a call
-    was lost or somebody had all retrieved; the project's version is another one where there was nothing to show.
+    Predictions are missing where a push failed or somebody deleted them, are there twice where the answer to a call was
+    lost or somebody had all retrieved, and are strange to us where a re-sort broke off before it was written down; the
+    project's version is another one where there was nothing to show.
     """
     project, activation = parts.registry.must_project(key), records.active(parts.registry, key)
     if activation is None:
@@ -295,7 +298,7 @@ def mend(parts: Parts, key: str) -> None:
         if task not in touched
     }
     ids: dict[int, int] = {}
-    twice = moved = 0
+    twice = moved = strange = 0
     for row in parts.studio.predictions(project.id, version=activation.name):
         task, number = int(row["task"]), int(row["id"])
         if task in planned and task in ids:
@@ -304,12 +307,17 @@ def mend(parts: Parts, key: str) -> None:
         elif task in planned and row["score"] != planned[task]:
             parts.studio.patch_score(number, planned[task])
             moved += 1
+        elif task not in planned and task not in touched and row["score"] < served_score(1.0):
+            parts.studio.delete_prediction(number)  # of a re-sort that broke off; /predict's are behind all of ours
+            strange += 1
+            continue
         ids.setdefault(task, number)
     parts.prediction_ids[key, activation.name] = ids
     pushed = _push_missing(parts, project, activation.version, activation.name, ids)
     if (ids or pushed) and parts.studio.project(project.id).get("model_version") != activation.name:
         parts.studio.set_model_version(project.id, activation.name)
-    log.warning("compared with Label Studio's queue", project=key, pushed=pushed, moved=moved, twice=twice)
+    counts = {"pushed": pushed, "moved": moved, "twice": twice, "strange": strange}
+    log.warning("compared with Label Studio's queue", project=key, **counts)
 
 
 def check_order(parts: Parts, key: str) -> bool:

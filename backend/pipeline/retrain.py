@@ -147,7 +147,11 @@ def _opinions(parts: Parts, project: Project, table: TaskTable, labels: Labels, 
     rows = due.usable_versions(parts, project)
     if not rows or rows[-1].location is None:
         return []
-    version = load(parts, project, rows[-1].name)
+    try:
+        version = load(parts, project, rows[-1].name)
+    except (UserError, OSError) as error:  # lost weights do not end learning
+        log.warning("a version cannot be loaded", project=project.key, version=rows[-1].name, reason=str(error))
+        return []
     if not wants_opinions(version, n):
         return []
     asked = stop_set(table.audit, table.audit_rank)
@@ -256,7 +260,7 @@ def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str)
     quality = qualities(trained_schema, held_out, outputs, parts.settings.weights)
     verdict = _verdict(parts, project, held_out, quality)
     if schema.hash == trained_schema.hash:
-        meta = {**meta, "evaluation": _evaluation(parts, project, content, version)}
+        meta = {**meta, "features": version.base_id, "evaluation": _evaluation(parts, project, content, version)}
     row = records.add_version(
         parts.registry,
         key,

@@ -8,19 +8,21 @@ from typing import Any
 from dbos import DBOS, DBOSConfig, WorkflowHandle
 
 from backend.pipeline import due, jobs, retrain
-from backend.pipeline.jobs import POLL_S, STEPS, UNFINISHED, enqueue, unfinished
+from backend.pipeline.jobs import POLL_S, STEPS, UNFINISHED, enqueue
 from backend.pipeline.parts import Parts
 from backend.pipeline.requests import request_training
 from backend.registry import versions as records
 from backend.registry import workers
 from backend.registry.database import now
-from backend.registry.records import Project
+from backend.registry.records import JOB_ACTIVE, Project
 from backend.telemetry import logger
 
 log = logger("worker")
 
 TICK_S = 0.2
-RETRY_S = 30
+LOOK_S = 1.0  # between two looks at all projects, of which each costs some milliseconds
+RETRY_S = 30  # the longest wait before what failed is tried again
+SETTLED_S = 60  # after which a job that the engine does not know is no longer about to be started
 KEEP_WORKFLOWS_S = 24 * 3600
 
 
@@ -29,10 +31,10 @@ class Worker:
 
     def __init__(self, wired: Parts) -> None:
         self._parts = wired
-        self._refreshing: dict[str, WorkflowHandle[Any]] = {}
+        self._refreshing: dict[str, tuple[WorkflowHandle[Any], float, float]] = {}
         self._promoting: dict[str, tuple[WorkflowHandle[Any], float, str]] = {}
-        self._caused: dict[str, str] = {}
-        self._beat = 0.0
+        self._compared: dict[str, int] = {}
+        self._beat = self._next_look = 0.0
 
     def start(self) -> None:
         """Open the job engine; workflows that were interrupted go on."""
@@ -49,6 +51,7 @@ class Worker:
         DBOS.launch()
         self._end_former()
         DBOS.register_queue("queue", partition_concurrency=1, polling_interval_sec=POLL_S)
+        DBOS.register_queue("promote", partition_concurrency=1, worker_concurrency=2, polling_interval_sec=POLL_S)
         DBOS.register_queue("tidy", partition_concurrency=1)
         DBOS.register_queue("train", partition_concurrency=1, worker_concurrency=1, polling_interval_sec=POLL_S)
         self._bury_lost_jobs()
@@ -73,27 +76,39 @@ class Worker:
             self._beat = now()
             workers.beat(registry, self._parts.settings.worker_id)
             self._take_over()
+            self._bury_lost_jobs(SETTLED_S)
             self._sweep()
         for key, newest in registry.projects_with_events().items():
             self._start_refresh(key, f"{newest}")
-        for project in registry.projects():
-            if due.sorting(self._parts, project):
-                self._start_refresh(project.key, registry.state(project.key))
-            if due.reconciliation(self._parts, project):
-                period = int(now() / self._parts.settings.reconcile_seconds)
-                enqueue("queue", jobs.reconcile, f"reconcile-{project.key}-{period}", project.key)
-            if project.schema is None:
-                continue
-            self._drop_vain_wish(project)
-            if due.needs_cold_start(self._parts, project):
-                self._promote(project.key, "", due.START)
-            elif version := due.wished(self._parts, project):
-                self._promote(project.key, version, "asked for")
-            elif version := due.unpublished(self._parts, project):
-                self._promote(project.key, version, "its publication had failed")
-            elif job_id := due.training(self._parts, project):
-                records.add_job(registry, job_id, project.key, "retrain", registry.newest_change(project.key)[0])
-                enqueue("train", jobs.train, job_id, project.key, job_id)
+        began = time.monotonic()
+        if began >= self._next_look:
+            for project in registry.projects():
+                self._look(project)
+            took = time.monotonic() - began
+            self._next_look = began + max(LOOK_S, 5 * took)  # a fifth of a core at most
+
+    def _look(self, project: Project) -> None:
+        """Start what is due in a project."""
+        parts, registry, key = self._parts, self._parts.registry, project.key
+        if due.sorting(parts, project):
+            self._start_refresh(key, registry.state(key))
+        period = int(now() / parts.settings.reconcile_seconds)
+        if self._compared.get(key) != period and due.reconciliation(parts, project):
+            enqueue("queue", jobs.reconcile, f"reconcile-{key}-{period}", key)
+            self._compared[key] = period
+        if project.schema is None:
+            return
+        self._drop_vain_wish(project)
+        if due.needs_cold_start(parts, project):
+            self._promote(key, "", due.START)
+            return
+        if version := due.wished(parts, project):
+            self._promote(key, version, "asked for")
+        elif version := due.unpublished(parts, project):
+            self._promote(key, version, "its publication had failed")
+        if job_id := due.training(parts, project):
+            records.add_job(registry, job_id, key, "retrain", registry.newest_change(key)[0])
+            enqueue("train", jobs.train, job_id, key, job_id)
 
     def _drop_vain_wish(self, project: Project) -> None:
         """Forget that somebody asked for a version that answers something else by now; else it would come one day."""
@@ -103,30 +118,27 @@ class Worker:
             records.drop_wish(self._parts.registry, project.key, name)
 
     def _start_refresh(self, key: str, cause: str) -> None:
-        """Start a refresh unless one runs; what it did not see causes the next one."""
-        running = self._refreshing.get(key)
-        if running is not None and unfinished(running):
+        """Start a refresh unless one runs; what it did not see causes the next one. One that failed is tried again
+        after a second, and after twice as long each time."""
+        handle, started, wait = self._refreshing.get(key, (None, 0.0, 0.0))
+        status = _status(handle)
+        failed = status not in (None, "SUCCESS")
+        if status in UNFINISHED or (failed and now() - started < wait):
             return
-        failed = self._caused.get(key) == cause
-        suffix = f"-{int(now())}" if failed else ""
-        self._refreshing[key] = enqueue("queue", jobs.refresh, f"refresh-{key}-{cause}{suffix}", key)
-        self._caused[key] = cause
+        wait = min(2 * wait, RETRY_S) if failed else 1.0
+        handle = enqueue("queue", jobs.refresh, _unused(f"refresh-{key}-{cause}"), key)
+        self._refreshing[key] = (handle, now(), wait)
 
     def _promote(self, key: str, version: str, reason: str) -> None:
         """Start a promotion, after the one that runs; one that failed is tried again after half a minute."""
         handle, started, former = self._promoting.get(key, (None, 0.0, ""))
-        status = None if handle is None else DBOS.get_workflow_status(handle.workflow_id)
-        if status is not None and status.status in UNFINISHED:
-            return
-        failed = status is not None and status.status != "SUCCESS"
-        if failed and former == version and now() - started < RETRY_S:
+        status = _status(handle)
+        failed = status not in (None, "SUCCESS")
+        if status in UNFINISHED or (failed and former == version and now() - started < RETRY_S):
             return
         n = len(records.activations(self._parts.registry, key))
-        workflow_id = f"promote-{key}-{version}-{n}"
-        ended = DBOS.get_workflow_status(workflow_id)
-        if ended is not None and ended.status not in UNFINISHED:  # else the one that a restart took up
-            workflow_id += f"-{int(now())}"
-        self._promoting[key] = (enqueue("train", jobs.promote, workflow_id, key, version, reason), now(), version)
+        handle = enqueue("promote", jobs.promote, _unused(f"promote-{key}-{version}-{n}"), key, version, reason)
+        self._promoting[key] = (handle, now(), version)
 
     def _end_former(self) -> None:
         """Workflows of other steps are taken up by nobody, and keep their project's turn: end them. What they were for
@@ -136,17 +148,21 @@ class Worker:
                 log.warning("ending a workflow of another release", workflow=status.workflow_id)
                 DBOS.cancel_workflow(status.workflow_id)
 
-    def _bury_lost_jobs(self) -> None:
-        """Jobs that the engine does not know (its database was deleted), that were ended or that failed with it will
-        never end: say so. The first two are asked for again."""
+    def _bury_lost_jobs(self, older_s: float = 0.0) -> None:
+        """Jobs that will never end, for so long at least: say so. The engine does not know them (its database was
+        deleted, or it could not take them), they were ended, their end was not written down, or they failed. All but
+        the last are asked for again."""
         registry = self._parts.registry
         for job in records.active_jobs(registry):
             if any(e.payload.get("job") == job.id for e in registry.waiting_events(job.project)):
                 continue
             status = DBOS.get_workflow_status(job.id)
-            if status is not None and status.status in (*UNFINISHED, "SUCCESS"):
+            if status is not None and status.status in UNFINISHED:
                 continue
-            lost = status is None or status.status == "CANCELLED"
+            known = records.job(registry, job.id)  # it may have ended since it was listed
+            if known is None or known.state not in JOB_ACTIVE or now() - known.updated_at < older_s:
+                continue
+            lost = status is None or status.status in ("CANCELLED", "SUCCESS")
             message = (
                 "Lost at a restart; another one takes its place."
                 if lost
@@ -175,3 +191,15 @@ class Worker:
         )
         if old:
             DBOS.delete_workflows([w.workflow_id for w in old])
+
+
+def _status(handle: WorkflowHandle[Any] | None) -> str | None:
+    """What the engine says of a workflow; None where there is none, or it ended so long ago that it is forgotten."""
+    status = None if handle is None else DBOS.get_workflow_status(handle.workflow_id)
+    return None if status is None else status.status
+
+
+def _unused(workflow_id: str) -> str:
+    """This id, or another one where the workflow that has it ended; else it is the one that a restart took up."""
+    ended = DBOS.get_workflow_status(workflow_id)
+    return workflow_id if ended is None or ended.status in UNFINISHED else f"{workflow_id}-{int(now())}"

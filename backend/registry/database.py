@@ -50,7 +50,7 @@ def _first(file: str | None) -> AbstractContextManager[Any]:
 
 def _on_connect(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # the driver begins nothing by itself
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 

@@ -4,9 +4,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backend.errors import Busy, NotFound
 from backend.models.spec import TextSpec
@@ -116,8 +116,8 @@ class ModelHost:
         return load_version(self._storage.get(row.location), self.encoder(), self.generator(schema))
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """One forward pass at a time, so that it has all cores; at most ``MAX_WAITING`` callers wait for it.
+    def admitted(self) -> Iterator[None]:
+        """At most ``MAX_WAITING`` callers inside, who may wait for a model to be loaded or for their :meth:`turn`.
 
         Raises Busy for a caller too many, at once: Label Studio's users wait for nothing that will not come.
         """
@@ -126,10 +126,13 @@ class ModelHost:
                 f"{self._settings.max_waiting} predictions are waiting for the model.", "Try again; or set MAX_WAITING."
             )
         try:
-            with self._forward:
-                yield
+            yield
         finally:
             self._waiting.release()
+
+    def turn(self) -> AbstractContextManager[Any]:
+        """One forward pass at a time, so that it has all cores."""
+        return self._forward
 
 
 def data_folder(settings: Settings, *parts: str) -> Path:

@@ -1,15 +1,17 @@
 """What is due follows from the database alone."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from backend.errors import NotFound
-from backend.pipeline import due, mirror, publish, retrain
+from backend.pipeline import due, jobs, mirror, publish, retrain
+from backend.pipeline.encode import encode_pool, forget_features
 from backend.pipeline.requests import request_activation
 from backend.registry import versions as records
-from tests.fakes import CONFIG, KEY, text_of
+from tests.fakes import CONFIG, KEY, WordEncoder, text_of
 
 
 @pytest.fixture
@@ -57,6 +59,69 @@ def test_never_two_at_once(parts, studio, project):
     label(parts, studio, 5)
     records.add_job(parts.registry, "j", KEY, "retrain", 0)
     assert due.training(parts, project) is None
+
+
+def test_a_clock_that_was_set_back_starts_one_training(parts, studio, project, monkeypatch):
+    with_settings(parts, retrain_after_labels=5)
+    label(parts, studio, 5)
+    with monkeypatch.context() as ahead:
+        ahead.setattr(records, "now", lambda: time.time() + 3600)
+        records.add_job(parts.registry, "first", KEY, "retrain", parts.registry.newest_change(KEY)[0])
+        records.update_job(parts.registry, "first", state="done", progress=1, message="")
+        version(parts, project, "s")
+    label(parts, studio, 5)
+    for _ in range(3):
+        if job := due.training(parts, project):
+            records.add_job(parts.registry, job, KEY, "retrain", parts.registry.newest_change(KEY)[0])
+    assert len(records.active_jobs(parts.registry)) == 1
+
+
+def test_a_project_that_was_hidden_for_a_while_has_its_version_again(parts, studio, project):
+    label(parts, studio, 10)
+    for row in (retrain.cold_start(parts, project), version(parts, project, "s")):
+        records.activate(parts.registry, KEY, row.name, row.name, "start")
+    studio.gone = True
+    mirror.reconcile(parts, KEY)
+    assert parts.registry.project(KEY) is None
+    studio.gone = False
+    mirror.reconcile(parts, KEY)
+    assert due.active_version(parts, parts.registry.must_project(KEY)).name == "v1"
+
+
+def test_nothing_is_sorted_without_tasks_after_another_label_config(parts, studio, project, monkeypatch):
+    cold = retrain.cold_start(parts, project).name
+    records.activate(parts.registry, KEY, cold, cold, due.START)
+    studio.tasks.clear()
+    studio.config = CONFIG.replace('"music"', '"film"')
+    mirror.reconcile(parts, KEY)
+    assert not due.sorting(parts, parts.registry.must_project(KEY))
+    monkeypatch.setattr(jobs, "_wired", [parts])
+    assert jobs._resort(KEY, 0.0, True) == 0
+
+
+def test_one_projects_lost_weights_are_no_other_projects_concern(parts, studio, project, monkeypatch):
+    cold = retrain.cold_start(parts, project).name
+    records.activate(parts.registry, KEY, cold, cold, due.START)
+    other, load = "3.1795548626", parts.host._load
+    parts.registry.save_project(other, 3, "other", CONFIG, project.schema, "")
+    fields = {"seen": 1, "labels": 1, "audit": None, "meta": {}, "verdict": "ready"}
+    row = records.add_version(
+        parts.registry, other, schema_hash=project.schema.hash, snapshot="x", location="gone", **fields
+    )
+    records.activate(parts.registry, other, row.name, row.name, "x")
+
+    def lost(key, name, schema):
+        if key == other:
+            raise FileNotFoundError("no version is stored under 'gone'")
+        return load(key, name, schema)
+
+    monkeypatch.setattr(parts.host, "_load", lost)
+    encode_pool(parts, KEY, cold, lambda *_: None)
+    parts.features.of(parts.host.encoder()).note_whole(KEY)
+    parts.features.of(WordEncoder("nobodys"))
+    forget_features(parts)
+    assert parts.features.of(parts.host.encoder()).whole(KEY)
+    assert not (parts.settings.data_dir / "features" / "nobodys").exists()
 
 
 def test_what_was_learned_is_not_new_and_what_failed_is_not_repeated(parts, studio, project):

@@ -23,8 +23,9 @@ WAIT_S = 60
 
 @pytest.fixture
 def quiet(parts, monkeypatch):
-    """No training and no comparison by themselves; steps are tried again at once."""
+    """No training and no comparison by themselves; steps are tried again at once, and all is looked at at each tick."""
     monkeypatch.setitem(jobs.ATTEMPTS, "interval_seconds", 0.05)
+    monkeypatch.setattr(workers, "LOOK_S", 0.0)
     parts.settings = parts.settings.model_copy(update={"retrain_after_labels": 500, "reconcile_seconds": 600.0})
     parts.registry.add_event(KEY, "SETUP", {"project": {"label_config": CONFIG}})
     return parts
@@ -201,10 +202,104 @@ def test_after_a_quiet_day_an_answer_is_applied_as_ever(quiet, studio, start, mo
     worker = start()
     until(worker, lambda: active(quiet) == "v0" and not quiet.registry.waiting_events(KEY))
     monkeypatch.setattr(workers, "KEEP_WORKFLOWS_S", -10)
-    until(worker, lambda: not any(map(jobs.unfinished, worker._refreshing.values())))
+    until(worker, lambda: all(workers._status(handle) == "SUCCESS" for handle, *_ in worker._refreshing.values()))
     worker._sweep()
     label(quiet, studio, 1)
     until(worker, lambda: quiet.registry.labelled_count(KEY) == 1)
+
+
+def ticks(worker, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        worker.tick()
+        time.sleep(0.02)
+
+
+def test_a_version_that_was_asked_for_waits_for_nobodys_training(quiet, studio, trained, start, monkeypatch):
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0")
+    entered, release, train = threading.Event(), threading.Event(), retrain.train
+
+    def held(*given):
+        entered.set()
+        release.wait(WAIT_S)
+        return train(*given)
+
+    monkeypatch.setattr(retrain, "train", held)
+    label(quiet, studio, 20)
+    until(worker, entered.is_set)
+    add(quiet, "one", verdict="worse")
+    request_activation(quiet, quiet.registry.must_project(KEY), "v1")
+    until(worker, lambda: active(quiet) == "v1")
+    release.set()
+    until(worker, lambda: active(quiet) == "v2")
+
+
+def test_a_training_that_the_engine_did_not_take_is_asked_for_again(quiet, studio, trained, start, monkeypatch):
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0")
+
+    def refused(queue, workflow, *given):
+        if workflow is jobs.train:
+            raise OSError("database is locked")
+        return jobs.enqueue(queue, workflow, *given)
+
+    monkeypatch.setattr(workers, "enqueue", refused)
+    label(quiet, studio, 20)
+    with pytest.raises(OSError, match="locked"):
+        until(worker, lambda: False)
+    monkeypatch.setattr(workers, "enqueue", jobs.enqueue)
+    monkeypatch.setattr(workers, "SETTLED_S", 0)
+    worker._beat = 0.0
+    until(worker, lambda: active(quiet) == "v1")
+
+
+def test_a_job_whose_end_was_not_written_down_is_ended(quiet, studio, trained, start):
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0")
+    label(quiet, studio, 20)
+    until(worker, lambda: active(quiet) == "v1" and not records.active_jobs(quiet.registry))
+    job = records.newest_job(quiet.registry, KEY).id
+    until(worker, lambda: DBOS.get_workflow_status(job).status == "SUCCESS")
+    records.update_job(quiet.registry, job, state="running", progress=0.9, message="")
+    start()
+    assert records.job(quiet.registry, job).state == "failed"
+
+
+def test_a_refresh_that_fails_is_tried_again_less_and_less_often(quiet, studio, start, monkeypatch):
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0" and not quiet.registry.waiting_events(KEY))
+    ticks(worker, 0.5)
+    calls, resort = [], publish.resort
+
+    def broken(parts, key):
+        calls.append(time.monotonic())
+        raise ValueError("broken")
+
+    monkeypatch.setattr(publish, "resort", broken)
+    label(quiet, studio, 1)
+    until(worker, lambda: len(calls) == 3)
+    assert calls[2] - calls[1] >= 2
+    monkeypatch.setattr(publish, "resort", resort)
+    worker._refreshing.clear()
+    until(worker, lambda: quiet.registry.must_project(KEY).sorted_for == quiet.registry.state(KEY))
+
+
+def test_a_version_that_cannot_be_published_does_not_end_learning(quiet, studio, trained, start, monkeypatch):
+    monkeypatch.setattr(workers, "RETRY_S", 0.5)
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0")
+    load = quiet.host._load
+
+    def lost(key, name, schema):
+        if name == "v1":
+            raise FileNotFoundError("no version is stored under v1")
+        return load(key, name, schema)
+
+    monkeypatch.setattr(quiet.host, "_load", lost)
+    add(quiet, "one", seen=0)
+    label(quiet, studio, 20)
+    until(worker, lambda: active(quiet) == "v2")
 
 
 def test_the_cache_may_be_deleted_at_any_time(quiet, studio, start, tmp_path):

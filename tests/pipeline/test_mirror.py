@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from backend.pipeline import mirror
-from tests.fakes import DATABASES, KEY, text_of
+from backend.pipeline import mirror, publish
+from tests.fakes import CONFIG, DATABASES, KEY, text_of
 
 pytestmark = DATABASES
 
@@ -127,6 +127,18 @@ def test_an_event_with_a_config_that_is_too_large_holds_nothing_up(parts, studio
     mirror.apply_events(parts, KEY)
     assert "1000000" in parts.registry.must_project(KEY).problem
     assert 5 not in parts.registry.tasks(KEY)
+
+
+def test_nothing_is_kept_of_a_project_that_is_not_known(parts, studio):
+    event = created(studio.annotate(1, "sport"))
+    parts.registry.add_event(KEY, "ANNOTATION_CREATED", event)
+    parts.registry.mark_applied(KEY, mirror.apply_events(parts, KEY).events)
+    assert (parts.registry.task_count(KEY), parts.registry.annotation_count(KEY)) == (0, 0)
+    assert publish.without_text(parts, KEY) == []
+    parts.registry.add_event(KEY, "SETUP", {"project": {"label_config": CONFIG}})
+    parts.registry.add_event(KEY, "ANNOTATION_CREATED", event)
+    mirror.apply_events(parts, KEY)
+    assert parts.registry.labelled(KEY) == [1]
 
 
 def test_a_project_that_is_gone_is_forgotten(parts, studio):

@@ -252,6 +252,29 @@ def test_of_two_predictions_of_a_task_one_is_left(parts, studio, cold):
     assert studio.served() == ours(parts)
 
 
+def test_what_a_resort_that_broke_off_left_at_the_top_goes_away(parts, studio, cold, monkeypatch):
+    parts.settings = parts.settings.model_copy(update={"window": 10, "fast_top": 8})
+    version = another(parts)
+    run(parts, version)
+    for task in range(20, 50):
+        answer(parts, studio, task)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "save_published", killed)
+        with pytest.raises(KeyboardInterrupt):
+            publish.resort(parts, KEY)
+    strange = {r["task"] for r in studio.rows.values() if r["model_version"] == version} - set(ours(parts))
+    for task in [task for task in studio.served() if task not in strange][:3]:
+        answer(parts, studio, task)
+    publish.resort(parts, KEY)
+    assert strange - set(ours(parts))
+    assert put_right(parts)
+    assert studio.served() == ours(parts)
+
+
 def test_a_window_whose_extension_failed_is_filled_up_after_all(parts, studio, cold):
     for task in ours(parts)[:17]:
         answer(parts, studio, task)

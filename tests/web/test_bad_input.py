@@ -2,12 +2,16 @@
 
 import base64
 import json
+import threading
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.errors import Busy
+from backend.pipeline import retrain
+from backend.registry import versions as records
 from backend.web.app import create_app
 from tests.fakes import CONFIG, CREATED_AT, KEY
 
@@ -53,6 +57,45 @@ def check(answer):
 
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def test_the_webhook_answers_while_predictions_wait_for_a_model(parts, client, known, monkeypatch):
+    """Label Studio waits a second for it, and no longer."""
+    release, asked, codes = threading.Event(), threading.Semaphore(0), []
+    load = type(parts.host)._load
+
+    def slow(self, *given):
+        release.wait(30)
+        return load(self, *given)
+
+    def predict():
+        asked.release()
+        body = {"tasks": [{"id": 1, "data": {"text": "goal"}}], "project": KEY, "label_config": CONFIG}
+        codes.append(client.post("/predict", json=body).status_code)
+
+    monkeypatch.setattr(type(parts.host), "_load", slow)
+    row = retrain.cold_start(parts, known)
+    records.activate(parts.registry, KEY, row.name, row.name, "start")
+    threads = [threading.Thread(target=predict) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    answered = threading.Event()
+
+    def tell():
+        project = {"id": 2, "created_at": CREATED_AT}
+        client.post("/webhook", json={"action": "TASKS_DELETED", "project": project, "tasks": [{"id": 9}]})
+        answered.set()
+
+    for _ in threads:
+        asked.acquire()
+    time.sleep(1)
+    threading.Thread(target=tell).start()
+    in_time = answered.wait(10)
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert in_time
+    assert (codes.count(200), codes.count(503)) == (8, 42)
 
 
 @pytest.mark.parametrize("route", ROUTES)
