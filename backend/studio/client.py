@@ -132,21 +132,24 @@ class Studio:
     ) -> Iterator[Json]:
         """Tasks in order of their ids, always the first page behind the last id seen; 0.4 s for 1,000.
 
-        Numbered pages would skip tasks when annotators answer some meanwhile.
+        Numbered pages would skip tasks when annotators answer some meanwhile. A page that is not full need not be the
+        last: with TASK_API_PAGE_SIZE_MAX Label Studio sends fewer than were asked for.
         """
         last = 0
         while True:
             query = _query("tasks:id", [*filters, _number("id", "greater", last)])
-            tasks = self._tasks(project, query, include, page_size, **more)
+            tasks, total = self._tasks(project, query, include, page_size, **more)
             yield from tasks
-            if len(tasks) < page_size:
+            if not tasks or len(tasks) == total:
                 return
             last = int(tasks[-1]["id"])
 
-    def _tasks(self, project: int, query: str, include: str, n: int, **more: Any) -> list[Json]:
+    def _tasks(self, project: int, query: str, include: str, n: int, **more: Any) -> tuple[list[Json], int | None]:
+        """At most ``n`` tasks, and how many the query finds, if Label Studio says so."""
         params = {"project": project, "page": 1, "page_size": n, "include": include, "query": query, **more}
         # resolve_uri: a text that looks like a storage address stays the text it is
-        return list(self._call("GET", "api/tasks", params={**params, "resolve_uri": False})["tasks"])
+        answer = self._call("GET", "api/tasks", params={**params, "resolve_uri": False})
+        return list(answer["tasks"]), answer.get("total")
 
     # --------------------------------------------------------------------------------------------------- predictions
     def push_predictions(self, project: int, predictions: Sequence[Mapping[str, Any]]) -> int:
@@ -239,7 +242,7 @@ class Studio:
         scored = {"filter": "filter:tasks:predictions_score", "operator": "empty", "type": "Number", "value": False}
         query = _query("tasks:predictions_score", [_number("total_annotations", "equal", 0), scored])
         try:
-            rows = self._tasks(project, query, "id,predictions_score", n)
+            rows, _ = self._tasks(project, query, "id,predictions_score", n)
         except Refused:  # Label Studio fails on the score column of a project without tasks
             if self.project(project)["task_number"]:
                 raise

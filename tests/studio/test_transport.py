@@ -1,8 +1,10 @@
 """Failures become sentences by cause, transient ones are tried again, and nothing is ever pushed twice."""
 
+import json
 import pickle
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -156,3 +158,18 @@ def test_dropped_predictions_are_not_passed_over(fake: Server) -> None:
     fake.answer = lambda _: (201, {"created": 1})
     with pytest.raises(StudioError, match="1 of 2"):
         Studio(fake.url, KEY).push_predictions(1, [{"task": 1}, {"task": 2}])
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_all_tasks_are_listed_where_label_studio_cuts_its_pages(fake: Server, told: bool) -> None:
+    """With TASK_API_PAGE_SIZE_MAX it sends fewer than were asked for, and says so only by the total."""
+
+    def respond(request: Request) -> tuple[int, Any]:
+        query = json.loads(parse_qs(urlsplit(request.path).query)["query"][0])
+        (last,) = [f["value"] for f in query["filters"]["items"] if f["filter"] == "filter:tasks:id"]
+        left = [{"id": number} for number in range(last + 1, 251)]
+        return 200, {"tasks": left[:100], **({"total": len(left)} if told else {})}
+
+    fake.answer = respond
+    assert [task["id"] for task in Studio(fake.url, KEY).all_tasks(1)] == [*range(1, 251)]
+    assert len(fake.requests) == (3 if told else 4)
