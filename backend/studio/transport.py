@@ -2,7 +2,7 @@
 
 Calls go through the SDK's own transport, which knows both kinds of tokens and renews the short-lived ones. Answers stay
 the JSON that came, since the SDK's typed models belong to one release and the server to another. The SDK's retries are
-switched off, because they repeat POSTs, which would push twice.
+switched off, because they repeat POSTs, which would push twice; a renewal that fails is repeated for all calls.
 """
 
 import json
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
 
 RETRY_AFTER_S = (0.2, 0.8, 2.4)  # waits before the second, third and fourth try
+_RENEWAL = "api/token/refresh/"
 _TRANSIENT = {429, 502, 503, 504}
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 _TAGS = re.compile(r"<[^>]*>")
@@ -53,22 +54,13 @@ class Transport:
         """Whether the key is a personal access token (a JWT) rather than a legacy token."""
         return self._api_key.count(".") == 2
 
-    def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        body: Any = None,
-        idempotent: bool | None = None,
-    ) -> Any:
+    def call(self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None) -> Any:
         """The answer's JSON; None where a change is answered with nothing.
 
-        Raises NotFound for 404, StudioError for all other failures.
-        ``idempotent`` calls (all but POST, unless said otherwise) are repeated a few times after a transient failure.
+        Raises NotFound for 404, StudioError for all other failures. All calls but POST are repeated a few times after a
+        transient failure.
         """
-        repeat = method != "POST" if idempotent is None else idempotent
-        for wait_s in RETRY_AFTER_S if repeat else ():
+        for wait_s in RETRY_AFTER_S:
             answer = self._try(method, path, params, body, last=False)
             if answer is not None:
                 return _content(answer)
@@ -84,23 +76,40 @@ class Transport:
         from label_studio_sdk.core.api_error import ApiError
 
         try:
-            http = self._sdk()._client_wrapper.httpx_client
-            query = {**params} if params else None
-            answer = http.request(path, method=method, params=query, json=body, request_options={"max_retries": 0})
+            answer = self._ask(method, path, params, body)
         except httpx.RequestError as error:
-            if last:
+            if last or method == "POST":
                 raise self._unreachable(error) from None
             return None
         except ApiError as error:  # the token could not be renewed
-            raise self._refused(error.status_code or 401, method, path, _detail(error.body)) from None
+            status = error.status_code or 401
+            if not last and _transient(status, str(error.body)):
+                return None
+            if status == 404:
+                raise self._foreign() from None
+            raise self._refused(status, "POST", _RENEWAL, _detail(error.body)) from None
         except ValueError:
             raise self._foreign() from None
         if answer.is_success:
             return answer
-        if _transient(answer) and not last:
+        if not last and method != "POST" and _transient(answer.status_code, answer.text):
             return None
         is_json = answer.headers.get("content-type", "").startswith("application/json")
         raise self._refused(answer.status_code, method, path, _detail(answer.text), ours=is_json)
+
+    def _ask(self, method: str, path: str, params: Mapping[str, Any] | None, body: Any) -> "httpx.Response":
+        """The answer, whatever it is; of a second call where the access token had ended, though not by our clock.
+
+        A POST too may be repeated then: it was refused before anything was done.
+        """
+        sdk = self._sdk()._client_wrapper
+        query = {**params} if params else None
+        ask = partial(sdk.httpx_client.request, method=method, params=query, json=body)
+        answer = ask(path, request_options={"max_retries": 0})
+        if answer.status_code == 401 and self.personal:
+            sdk._tokens_client._set_access_token(sdk._tokens_client.refresh().access)
+            answer = ask(path, request_options={"max_retries": 0})
+        return answer
 
     def _sdk(self) -> "LabelStudio":
         if not self._api_key:
@@ -116,7 +125,7 @@ class Transport:
         import httpx
         from label_studio_sdk import LabelStudio
 
-        hooks: dict[str, list[Callable[..., Any]]] = {"response": [partial(_refuse_redirect, self.url)]}
+        hooks: dict[str, list[Callable[..., Any]]] = {"response": [partial(_examine, self.url)]}
         http = httpx.Client(timeout=self.timeout_s, follow_redirects=False, event_hooks=hooks)
         self._closing = weakref.finalize(self, http.close)
         # the slash: without it the SDK renews tokens at the wrong address when Label Studio is under a path
@@ -171,20 +180,25 @@ _LEGACY_HINT = (
 )
 
 
-def _refuse_redirect(url: str, answer: "httpx.Response") -> None:
-    """Raise for a redirect: on the way a POST would become a GET."""
+def _examine(url: str, answer: "httpx.Response") -> None:
+    """Raise for a redirect: on the way a POST would become a GET. And for a renewal that is refused: the SDK would read
+    a proxy's page as JSON."""
+    from label_studio_sdk.core.api_error import ApiError
+
     if answer.has_redirect_location:
         there = answer.headers["location"].partition("?")[0]
         raise StudioError(
             _CREDENTIALS.sub("//", f"Label Studio at {url} sends us on to {there}."),
             "Set LABEL_STUDIO_URL to the address that Label Studio itself has, https where it has that.",
         )
+    if answer.request.url.path.endswith(_RENEWAL) and not answer.is_success:
+        answer.read()
+        raise ApiError(status_code=answer.status_code, body=answer.text)
 
 
-def _transient(answer: "httpx.Response") -> bool:
+def _transient(status: int, text: str) -> bool:
     """Whether the same call may succeed a moment later; SQLite under load answers 500 with its reason."""
-    locked = answer.status_code == 500 and "database is locked" in answer.text
-    return answer.status_code in _TRANSIENT or locked
+    return status in _TRANSIENT or (status == 500 and "database is locked" in text)
 
 
 def _content(answer: "httpx.Response") -> Any:

@@ -97,7 +97,8 @@ def test_each_cause_has_its_hint_and_is_asked_once(fake: Server, status: int, ke
     assert hint in error.hint
     assert key not in error.sentence()
     assert isinstance(error, NotFound) == (status == 404)
-    assert sum("projects" in request.path for request in fake.requests) == 1
+    # an access token that looks valid here may have ended, so that one is made anew
+    assert sum("projects" in request.path for request in fake.requests) == 1 + ((status, key) == (401, PERSONAL))
 
 
 def test_a_personal_token_is_exchanged_below_the_path_of_label_studio(fake: Server) -> None:
@@ -107,6 +108,60 @@ def test_a_personal_token_is_exchanged_below_the_path_of_label_studio(fake: Serv
     assert [r.path for r in fake.requests] == ["/under/a/path/api/token/refresh/", "/under/a/path/api/projects/1/"]
     assert fake.requests[1].headers["Authorization"] == f"Bearer {PERSONAL}"
     assert studio.personal_token
+
+
+def renewing(first: tuple[int, Any], times: int) -> Any:
+    """``first`` for the first renewals of the access token, then all is well."""
+    left = [times]
+
+    def respond(request: Request) -> tuple[int, Any]:
+        if "token" not in request.path:
+            return 200, {"id": 1, "created": 1}
+        left[0] -= 1
+        return first if left[0] >= 0 else (200, {"access": PERSONAL})
+
+    return respond
+
+
+TRANSIENT = [(502, "<html>"), (503, {"detail": "busy"}), (429, {}), (500, {"detail": "database is locked"})]
+
+
+@pytest.mark.parametrize("call", ["project", "push"])
+@pytest.mark.parametrize("answer", TRANSIENT)
+def test_the_renewal_of_an_access_token_survives_what_passes(fake: Server, answer: Any, call: str) -> None:
+    """It is due every five minutes; a push too has not begun when it fails."""
+    fake.answer = renewing(answer, 3)
+    studio = Studio(fake.url, PERSONAL)
+    assert studio.push_predictions(1, [{"task": 1}]) == 1 if call == "push" else studio.project(1)["id"] == 1
+    assert len(fake.requests) == 5
+
+
+@pytest.mark.parametrize("answer", [*TRANSIENT, (500, "<html>")])
+def test_a_renewal_that_fails_for_good_is_told_as_what_it_is(fake: Server, answer: Any) -> None:
+    fake.answer = renewing(answer, 99)
+    error = failure(Studio(fake.url, PERSONAL))
+    assert f"Label Studio answered {answer[0]} to POST api/token/refresh/" in str(error)
+    assert "LABEL_STUDIO_URL" not in error.hint
+    assert len(fake.requests) == (1 if answer[1] == "<html>" and answer[0] == 500 else 4)
+
+
+@pytest.mark.parametrize("answer", [(404, {"error": "not found"}), (404, "<html>"), (200, "<html>")])
+def test_who_renews_no_tokens_is_not_label_studio(fake: Server, answer: Any) -> None:
+    """And nothing that was asked for is gone, which a 404 of Label Studio's would say."""
+    fake.answer = renewing(answer, 99)
+    error = failure(Studio(fake.url, PERSONAL))
+    assert "is not Label Studio" in str(error)
+    assert not isinstance(error, NotFound)
+
+
+@pytest.mark.parametrize("call", ["project", "push"])
+def test_an_access_token_that_ended_before_its_time_is_made_anew(fake: Server, call: str) -> None:
+    """Clocks differ, or the call waited: it looks valid here. Who is refused so has done nothing yet."""
+    given = failing(1, 401, {"detail": "Given token not valid for any token type"})
+    fake.answer = lambda r: (200, {"access": PERSONAL}) if "token" in r.path else given(r)
+    studio = Studio(fake.url, PERSONAL)
+    assert studio.push_predictions(1, [{"task": 1}]) == 1 if call == "push" else studio.project(1)["id"] == 1
+    assert ["token" in request.path for request in fake.requests] == [True, False, True, False]
 
 
 @pytest.mark.parametrize("body", ["<html>Log in</html>", "", "{"])
