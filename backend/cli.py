@@ -70,6 +70,11 @@ def connect(
     from backend.studio import connect as studio
 
     settings = load_settings()
+    if not settings.known_webhook_token:
+        raise UserError(
+            f"There is no webhook secret in {settings.data_dir.resolve()}, where the server keeps the one it made.",
+            "Run `connect` where `ls-active serve` runs, with its DATA_DIR, or set the same WEBHOOK_SECRET for both.",
+        )
     done = studio.connect(
         _studio(settings),
         project,
@@ -77,7 +82,7 @@ def connect(
         title=title,
         basic_user=settings.basic_auth_user,
         basic_password=settings.basic_auth_password.get_secret_value(),
-        webhook_secret=settings.webhook_token,
+        webhook_secret=settings.known_webhook_token,
         strategy=settings.strategy,
     )
     _print({"project": project, "done": done}, as_json, "\n".join(done))

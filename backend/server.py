@@ -24,6 +24,7 @@ def run_web(settings: Settings) -> None:
     from gunicorn.app.base import BaseApplication
 
     configure_logging(settings.log_level)
+    _ = settings.webhook_token  # made now, for `connect`
 
     class Web(BaseApplication):
         def load_config(self) -> None:

@@ -203,20 +203,32 @@ class Settings(BaseSettings):
         """Folder or URL that holds the versions."""
         return self.storage_url or str(self.data_dir.resolve() / "versions")
 
+    @property
+    def known_webhook_token(self) -> str:
+        """The webhook's secret: the setting, or what the data folder holds; empty where neither is.
+
+        Raises UserError where the file cannot be read.
+        """
+        path = self.data_dir / "webhook.secret"
+        try:
+            return self.webhook_secret.get_secret_value().strip() or path.read_text().strip()
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}.", _SECRET_HINT) from None
+
     @cached_property
     def webhook_token(self) -> str:
-        """The webhook's secret: the setting, or one made once for this data folder (file mode 0600)."""
-        if self.webhook_secret.get_secret_value():
-            return self.webhook_secret.get_secret_value()
-        path = self.data_dir / "webhook.secret"
-        if not (path.exists() and path.read_text().strip()):
+        """The same, made once for this data folder where there is none (file mode 0600): for servers only."""
+        if not self.known_webhook_token:
             with FileLock(self.made_data_dir / "webhook.lock"):
-                if not (path.exists() and path.read_text().strip()):
+                if not self.known_webhook_token:
+                    path = self.data_dir / "webhook.secret"
                     fresh = path.with_suffix(".fresh")
                     with open(fresh, "w", opener=_private) as file:
                         file.write(secrets.token_urlsafe(32))
                     fresh.replace(path)  # whole or not there: an empty secret would let everybody in
-        return path.read_text().strip()
+        return self.known_webhook_token
 
     @property
     def address(self) -> str:
@@ -236,6 +248,7 @@ class Settings(BaseSettings):
 
 
 _FOLDER_HINT = "Point DATA_DIR to a folder that this program may write to."
+_SECRET_HINT = "Run this as the user that the server runs as, or set WEBHOOK_SECRET."
 
 
 def read_weights(text: str) -> dict[str, float]:

@@ -3,7 +3,9 @@
 import threading
 
 import pytest
+from typer.testing import CliRunner
 
+from backend.cli import app
 from backend.errors import UserError
 from backend.settings import load_settings
 
@@ -25,6 +27,30 @@ def test_an_empty_file_is_no_secret(tmp_path):
     """A full disk may leave one; with it everybody would be let in."""
     (tmp_path / "webhook.secret").write_text("\n")
     assert len(load_settings(data_dir=tmp_path).webhook_token) > 30
+
+
+def test_a_secret_from_a_file_may_end_in_a_line_break(tmp_path):
+    """Which no HTTP header may hold."""
+    assert load_settings(data_dir=tmp_path, webhook_secret="chosen\n").webhook_token == "chosen"
+    assert len(load_settings(data_dir=tmp_path, webhook_secret=" \n").webhook_token) > 30
+
+
+def test_a_secret_that_is_another_users_is_said(tmp_path):
+    (tmp_path / "webhook.secret").mkdir()  # root may read every file
+    with pytest.raises(UserError, match=r"webhook\.secret"):
+        _ = load_settings(data_dir=tmp_path).known_webhook_token
+
+
+def test_connect_makes_no_secret_but_says_where_to_run(tmp_path, monkeypatch):
+    """One of its own would be refused by the server, and all events lost."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DATA_DIR", "WEBHOOK_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    error = CliRunner().invoke(app, ["connect", "1", "--backend-url", "http://127.0.0.1:9090"]).exception
+    assert isinstance(error, UserError)
+    assert str(tmp_path / "data") in str(error)
+    assert "WEBHOOK_SECRET" in error.hint
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_used_is_said(tmp_path):

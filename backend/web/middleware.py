@@ -55,6 +55,8 @@ class Guard:
             await response(scope, receive, counted_send)
         else:
             await self._serve(request, receive, counted_send)
+        if status[0] == 401 and request.url.path == "/webhook":
+            log.warning("an event was refused: the webhook's secret is not ours", hint="`ls-active doctor PROJECT`")
         route = getattr(scope.get("route"), "path", "other")
         REQUESTS.labels(route, status[0]).inc()
         REQUEST_SECONDS.labels(route).observe(time.perf_counter() - start)

@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from backend.errors import Busy
 from backend.pipeline import retrain
 from backend.registry import versions as records
+from backend.web import middleware
 from backend.web.app import create_app
 from tests.fakes import CONFIG, CREATED_AT, KEY
 
@@ -230,6 +232,18 @@ def test_the_webhook_takes_its_own_secret_or_basic(guarded, parts):
     secret = {"X-LS-Active-Secret": parts.settings.webhook_token}
     assert guarded.post("/webhook", json=body, headers=secret).status_code == 201
     assert guarded.post("/webhook", json=body, headers=basic("ls", "pass:wörd")).status_code == 201
+
+
+@pytest.mark.parametrize("more", [{}, {"basic_auth_user": "ls"}])
+def test_an_event_that_is_refused_is_in_the_log(parts, known, monkeypatch, more):
+    """Label Studio keeps to itself that it was: annotations would be missed and nobody told."""
+    said = []
+    monkeypatch.setattr(middleware, "log", SimpleNamespace(warning=lambda event, **_: said.append(event)))
+    client = create_app_with(parts, **more)
+    client.post("/webhook", json={"action": "TASKS_DELETED", "tasks": [], "project": {"id": 2}})
+    client.get("/versions")
+    (line,) = said
+    assert "secret" in line
 
 
 def test_without_basic_only_start_training_may_come_without_the_secret(parts, known):
