@@ -173,11 +173,13 @@ def _ensure_backend(studio: Studio, project: Json, url: str, credentials: Json, 
         studio.delete_backend(int(extra["id"]))
         done.append(f"Removed a second backend at {url}.")
     fields = {"url": url, "project": number, "title": title, **credentials}
+    before = {name: project.get(name) for name in WANTED}
     if not ours:
-        before = {name: project.get(name) for name in WANTED}
         made = _explained(lambda: studio.create_backend(**fields, extra_params={_BEFORE: before}))
         return [*done, f"Added the backend {title!r} at {url}: {made['readable_state']}."]
-    checked = _explained(lambda: studio.update_backend(int(ours[0]["id"]), **fields))
+    # one that was added in Label Studio's own dialog has no settings kept yet
+    params = {_BEFORE: before, **(ours[0].get("extra_params") or {})}
+    checked = _explained(lambda: studio.update_backend(int(ours[0]["id"]), **fields, extra_params=params))
     if credentials or ours[0].get("title") != title:
         done.append(f"Wrote title and credentials of the backend at {url}: {checked['readable_state']}.")
     return done
