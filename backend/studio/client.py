@@ -50,12 +50,18 @@ class Studio:
         return self._transport.personal
 
     def release(self) -> str:
-        """Label Studio's version, such as ``1.23.2``."""
-        return str(self._call("GET", "api/version")["release"])
+        """Label Studio's version, such as ``1.23.2``; empty where it does not say."""
+        return str(self._call("GET", "api/version").get("release", ""))
 
     def me(self) -> Json:
-        """The key's owner."""
-        return dict(self._call("GET", "api/current-user/whoami"))
+        """The key's owner, with ``email``. Raises StudioError where another server answers."""
+        try:
+            owner = self._call("GET", "api/current-user/whoami")
+        except NotFound:
+            raise self._transport.foreign() from None
+        if not isinstance(owner, Mapping) or "email" not in owner:
+            raise self._transport.foreign()
+        return dict(owner)
 
     # ------------------------------------------------------------------------------------------------------ projects
     def project(self, project: int) -> Json:

@@ -86,10 +86,10 @@ class Transport:
             if not last and _transient(status, str(error.body)):
                 return None
             if status == 404:
-                raise self._foreign() from None
+                raise self.foreign() from None
             raise self._refused(status, "POST", _RENEWAL, _detail(error.body)) from None
         except ValueError:
-            raise self._foreign() from None
+            raise self.foreign() from None
         if answer.is_success:
             return answer
         if not last and method != "POST" and _transient(answer.status_code, answer.text):
@@ -143,14 +143,12 @@ class Transport:
         return _CREDENTIALS.sub("//", text.replace(self._api_key, "[key]"))
 
     def _unreachable(self, error: Exception) -> StudioError:
-        return StudioError(
-            self._clean(f"Label Studio at {self.url} cannot be reached ({type(error).__name__}: {error})."),
-            "Is it running, and is LABEL_STUDIO_URL its address as seen from this machine? "
-            "Inside a container, localhost is the container itself.",
-            retry_after_s=5,
-        )
+        said = self._clean(f"Label Studio at {self.url} cannot be reached ({type(error).__name__}: {error}).")
+        hint = _CERTIFICATE_HINT if "CERTIFICATE_VERIFY_FAILED" in said else _ADDRESS_HINT
+        return StudioError(said, hint, retry_after_s=5)
 
-    def _foreign(self) -> StudioError:
+    def foreign(self) -> StudioError:
+        """What is to be raised where another server answers."""
         return StudioError(self._clean(f"What answers at {self.url} is not Label Studio."), "Correct LABEL_STUDIO_URL.")
 
     def _refused(self, status: int, method: str, path: str, detail: str, *, ours: bool = True) -> Refused | NotFound:
@@ -165,11 +163,23 @@ class Transport:
             return _PERSONAL_HINT if self.personal else _LEGACY_HINT
         if status == 403:
             return "The API key's owner may not do this; use the key of an owner or manager of the project."
+        if status == 404:
+            return "LABEL_STUDIO_URL is to be Label Studio's own address, without a path such as /projects/1."
+        if status == 429:
+            return "Label Studio, or a proxy before it, limits how often it may be asked; try again later."
         if status >= 500:
             return "Label Studio itself failed; its log says why."
         return ""
 
 
+_ADDRESS_HINT = (
+    "Is it running, and is LABEL_STUDIO_URL its address as seen from this machine? "
+    "Inside a container, localhost is the container itself."
+)
+_CERTIFICATE_HINT = (
+    "A certificate that is self-signed is not trusted: set SSL_CERT_FILE to a file that holds it, and those of other "
+    "servers that are needed."
+)
 _KEY_HINT = (
     "Set LABEL_STUDIO_API_KEY to a personal access token: in Label Studio, Account & Settings, Personal Access Token."
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 from backend.errors import NotFound, StudioError
@@ -228,3 +229,23 @@ def test_all_tasks_are_listed_where_label_studio_cuts_its_pages(fake: Server, to
     fake.answer = respond
     assert [task["id"] for task in Studio(fake.url, KEY).all_tasks(1)] == [*range(1, 251)]
     assert len(fake.requests) == (3 if told else 4)
+
+
+def test_an_address_with_a_path_too_many_is_said(fake: Server) -> None:
+    """Copied from the browser: Label Studio has a page that says 404."""
+    fake.answer, fake.kind = lambda _: (404, "<html>"), "text/html"
+    assert "LABEL_STUDIO_URL" in failure(Studio(f"{fake.url}/projects/1", KEY)).hint
+
+
+def test_a_limit_of_calls_is_said(fake: Server) -> None:
+    fake.answer = lambda _: (429, {"detail": "Request was throttled."})
+    assert "later" in failure(Studio(fake.url, KEY)).hint
+
+
+def test_a_certificate_that_is_not_trusted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate")
+
+    monkeypatch.setattr(transport, "RETRY_AFTER_S", ())
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", refuse)
+    assert "SSL_CERT_FILE" in failure(Studio("https://127.0.0.1:9", KEY)).hint
