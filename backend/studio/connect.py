@@ -27,7 +27,7 @@ WANTED: Mapping[str, Any] = {
     "show_collab_predictions": True,
     "evaluate_predictions_automatically": False,
 }
-_BEFORE = "settings_before"
+BEFORE = "settings_before"
 GUARD_HINT = (
     "Label Studio refuses local and private addresses, container networks too. Start it with both "
     "ML_BLOCK_LOCAL_IP=False and SSRF_PROTECTION_ENABLED=False (one alone does not do), or with "
@@ -94,7 +94,7 @@ def disconnect(studio: Studio, project_id: int | str, backend_url: str) -> list[
     number, url = number_of(project_id), backend_address(backend_url)
     done: list[str] = []
     ours = ours_among(studio.backends(number), url)
-    before: Json = next((b["extra_params"][_BEFORE] for b in ours if _BEFORE in (b.get("extra_params") or {})), {})
+    before: Json = next((b["extra_params"][BEFORE] for b in ours if BEFORE in (b.get("extra_params") or {})), {})
     for backend in ours:
         studio.delete_backend(int(backend["id"]))
         done.append(f"Removed the backend {backend['title']!r} at {url}.")
@@ -127,14 +127,25 @@ def without_dot(url: str) -> bool:
     return host != "localhost" and not set(host) & set(".:")
 
 
+def oldest_first(rows: list[Json]) -> list[Json]:
+    """Backends or webhooks by age; of several backends Label Studio asks only the first."""
+    return sorted(rows, key=lambda row: int(row["id"]))
+
+
 def ours_among(backends: list[Json], url: str) -> list[Json]:
-    """The backends at our address, oldest first: Label Studio asks only the first."""
-    return sorted((b for b in backends if str(b["url"]).rstrip("/") == url), key=lambda b: int(b["id"]))
+    """The backends at our address, oldest first."""
+    return [backend for backend in oldest_first(backends) if str(backend["url"]).rstrip("/") == url]
 
 
 def hooks_among(hooks: list[Json], url: str) -> list[Json]:
     """The webhooks to our address, oldest first."""
-    return sorted((h for h in hooks if str(h["url"]).rstrip("/") == f"{url}/webhook"), key=lambda h: int(h["id"]))
+    return [hook for hook in oldest_first(hooks) if str(hook["url"]).rstrip("/") == f"{url}/webhook"]
+
+
+def secret_of(hook: Json) -> str | None:
+    """The secret that a webhook carries, as ours do."""
+    headers = hook.get("headers") or {}
+    return next((value for name, value in headers.items() if name.lower() == SECRET_HEADER.lower()), None)
 
 
 def hook_fields(url: str, secret: str) -> Json:
@@ -175,10 +186,10 @@ def _ensure_backend(studio: Studio, project: Json, url: str, credentials: Json, 
     fields = {"url": url, "project": number, "title": title, **credentials}
     before = {name: project.get(name) for name in WANTED}
     if not ours:
-        made = _explained(lambda: studio.create_backend(**fields, extra_params={_BEFORE: before}))
+        made = _explained(lambda: studio.create_backend(**fields, extra_params={BEFORE: before}))
         return [*done, f"Added the backend {title!r} at {url}: {made['readable_state']}."]
     # one that was added in Label Studio's own dialog has no settings kept yet
-    params = {_BEFORE: before, **(ours[0].get("extra_params") or {})}
+    params = {BEFORE: before, **(ours[0].get("extra_params") or {})}
     checked = _explained(lambda: studio.update_backend(int(ours[0]["id"]), **fields, extra_params=params))
     if credentials or ours[0].get("title") != title:
         done.append(f"Wrote title and credentials of the backend at {url}: {checked['readable_state']}.")

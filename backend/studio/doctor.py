@@ -1,6 +1,7 @@
 """Find the usual causes of trouble between Label Studio and this program, each with what to do.
 
 Nothing is changed, and nothing is made: a doctor may be asked at any time, from any machine that has the settings.
+What our server is sent is an event that it ignores, to see whether it takes the webhook's secret.
 """
 
 from collections.abc import Iterator
@@ -12,13 +13,23 @@ from backend.errors import UserError
 from backend.problems.base import readers
 from backend.settings import Settings
 from backend.studio.client import UNCERTAINTY, Json, Studio
-from backend.studio.connect import GUARD_HINT, NO_DOT_HINT, SECRET_HEADER, WANTED, without_dot
+from backend.studio.connect import (
+    BEFORE,
+    GUARD_HINT,
+    NO_DOT_HINT,
+    SECRET_HEADER,
+    WANTED,
+    hooks_among,
+    oldest_first,
+    secret_of,
+    without_dot,
+)
 from backend.studio.schema import read_config
 from backend.studio.strategy import strategy_of
 
 Level = Literal["ok", "warning", "error"]
 _LOCAL = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
-_CONNECT = "Run `ls-active connect {project} --backend-url URL`; it may be run again at any time."
+_CONNECT = "Run `ls-active connect {project} --backend-url URL` where the server runs; it may be run again at any time."
 
 
 @dataclass(frozen=True)
@@ -47,11 +58,16 @@ def examine(settings: Settings, project_id: int | None, studio: Studio | None = 
     return findings
 
 
+def _address(settings: Settings) -> str:
+    """Where our server answers if it runs on this machine."""
+    here = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return f"http://{settings.model_copy(update={'host': here}).address}"
+
+
 def _our_server(settings: Settings) -> Finding:
     import httpx
 
-    here = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    address = f"http://{settings.model_copy(update={'host': here}).address}"
+    address = _address(settings)
     try:
         answer = httpx.get(f"{address}/health", timeout=3, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -67,7 +83,8 @@ def _our_server(settings: Settings) -> Finding:
 
 def _label_studio(studio: Studio) -> list[Finding]:
     me = studio.me()
-    found = [Finding("ok", f"Label Studio {studio.release()} answers at {studio.url}; the key is {me['email']}'s.")]
+    name = f"Label Studio {studio.release()}".rstrip()
+    found = [Finding("ok", f"{name} answers at {studio.url}; the key is {me['email']}'s.")]
     if not studio.personal_token:
         found.append(
             Finding(
@@ -84,10 +101,10 @@ def _project(settings: Settings, studio: Studio, number: int) -> Iterator[Findin
     yield from _config(project)
     yield from _texts(settings, project)
     yield from _strategy(settings, project)
-    backends = sorted(studio.backends(number), key=lambda b: int(b["id"]))
+    backends = oldest_first(studio.backends(number))
     yield from _backends(studio, number, backends)
     if backends:
-        yield from _webhooks(settings, studio.webhooks(number), number, str(backends[0]["url"]).rstrip("/"))
+        yield from _webhooks(settings, studio.webhooks(number), number, backends)
     yield from _settings(project)
     yield from _queue(studio, project, backends)
 
@@ -137,7 +154,7 @@ def _backends(studio: Studio, number: int, backends: list[Json]) -> Iterator[Fin
             "Remove those that are not wanted.",
         )
     yield _state(first)
-    if _is_local(first["url"]) and not _is_local(studio.url):
+    if first["state"] != "CO" and _is_local(first["url"]) and not _is_local(studio.url):
         yield Finding(
             "error",
             f"The backend URL {first['url']} is local to Label Studio, which runs elsewhere ({studio.url}).",
@@ -165,9 +182,10 @@ def _is_local(url: str) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------------------ webhook
-def _webhooks(settings: Settings, hooks: list[Json], number: int, url: str) -> Iterator[Finding]:
+def _webhooks(settings: Settings, hooks: list[Json], number: int, backends: list[Json]) -> Iterator[Finding]:
     advice = _CONNECT.format(project=number)
-    ours = [hook for hook in hooks if str(hook["url"]).rstrip("/") == f"{url}/webhook"]
+    url = _our_url(backends, hooks)
+    ours = hooks_among(hooks, url)
     if not ours:
         refused = f"Label Studio makes none while it refuses the address. {_if_refused()}"
         yield Finding(
@@ -182,22 +200,37 @@ def _webhooks(settings: Settings, hooks: list[Json], number: int, url: str) -> I
     yield Finding("error", problem, advice) if problem else Finding("ok", "The webhook sends all events, with secret.")
 
 
+def _our_url(backends: list[Json], hooks: list[Json]) -> str:
+    """The address of the oldest backend that was connected by this program; of the oldest if none was."""
+    for backend in backends:
+        url = str(backend["url"]).rstrip("/")
+        if BEFORE in (backend.get("extra_params") or {}) or any(map(secret_of, hooks_among(hooks, url))):
+            return url
+    return str(backends[0]["url"]).rstrip("/")
+
+
 def _hook_problem(settings: Settings, hook: Json) -> str:
     if not hook.get("is_active"):
         return "The webhook is switched off."
     if not (hook.get("send_for_all_actions") and hook.get("send_payload")):
         return "The webhook does not send all events with their content."
-    sent = next((v for k, v in (hook.get("headers") or {}).items() if k.lower() == SECRET_HEADER.lower()), None)
+    sent = secret_of(hook)
     if sent is None:
         return "The webhook carries no secret, so its events are refused."
-    known = _known_secret(settings)
-    return "" if known in (None, sent) else "The webhook's secret is not this server's, so its events are refused."
+    refused = "The webhook's secret is not this server's, so its events are refused."
+    return "" if _is_taken(settings, sent) else refused
 
 
-def _known_secret(settings: Settings) -> str | None:
-    """The secret, if it is set or was made already; the doctor makes none."""
-    kept = settings.data_dir / "webhook.secret"
-    return settings.webhook_token if settings.webhook_secret.get_secret_value() or kept.exists() else None
+def _is_taken(settings: Settings, sent: str) -> bool:
+    """Whether our server takes events with this secret; by what the settings know where it is not here."""
+    import httpx
+
+    url, header = f"{_address(settings)}/webhook", {SECRET_HEADER.encode(): sent.encode()}
+    try:
+        answer = httpx.post(url, headers=header, json={"action": "DOCTOR"}, timeout=3, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return settings.known_webhook_token in ("", sent)
+    return answer.status_code != 401
 
 
 # -------------------------------------------------------------------------------------------------- settings and queue
