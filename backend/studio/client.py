@@ -104,10 +104,6 @@ class Studio:
         fields = "id,data,total_annotations,cancelled_annotations,updated_at"
         return self._pages(project, fields, () if since is None else [_after("updated_at", since)], page_size)
 
-    def unlabelled(self, project: int, page_size: int = 1000) -> Iterator[Json]:
-        """``id`` and ``data`` of the tasks without an annotation (those only skipped are among them)."""
-        return self._pages(project, "id,data", [_number("total_annotations", "equal", 0)], page_size)
-
     def labelled(self, project: int, since: datetime | float | None = None, page_size: int = 500) -> Iterator[Json]:
         """``id`` and ``annotations`` of tasks that have any, skips too; with ``since`` only what changed after it.
 
@@ -138,8 +134,8 @@ class Studio:
     ) -> Iterator[Json]:
         """Tasks in order of their ids, always the first page behind the last id seen; 0.4 s for 1,000.
 
-        Numbered pages would skip tasks when annotators answer some meanwhile. A page that is not full need not be the
-        last: with TASK_API_PAGE_SIZE_MAX Label Studio sends fewer than were asked for.
+        Numbered pages would skip tasks when some are deleted meanwhile. A page that is not full need not be the last:
+        with TASK_API_PAGE_SIZE_MAX Label Studio sends fewer than were asked for.
         """
         last = 0
         while True:
