@@ -163,6 +163,13 @@ class Settings(BaseSettings):
     versions_in_memory: int = Field(4, ge=1, description="Versions kept loaded, over all projects.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lines below it are dropped.")
 
+    @field_validator("label_studio_url")
+    @classmethod
+    def _without_credentials(cls, url: AnyHttpUrl) -> AnyHttpUrl:
+        if url.username or url.password:
+            raise ValueError("it holds credentials, which would be sent in place of LABEL_STUDIO_API_KEY; remove them")
+        return url
+
     @field_validator("strategy")
     @classmethod
     def _known_strategy(cls, name: str) -> str:

@@ -60,6 +60,15 @@ def test_a_folder_that_cannot_be_used_is_said(tmp_path):
             _ = load_settings(data_dir=folder).made_data_dir
 
 
+@pytest.mark.parametrize("url", ["http://us:hidden@studio.example", "http://us@studio.example"])
+def test_credentials_in_the_address_of_label_studio_are_refused_and_not_shown(url):
+    """They would be in the log, and httpx sends them in place of the key."""
+    with pytest.raises(UserError, match="LABEL_STUDIO_URL") as refused:
+        load_settings(label_studio_url=url)
+    assert "credentials" in str(refused.value)
+    assert "hidden" not in refused.value.sentence()
+
+
 @pytest.mark.parametrize(
     ("host", "address"), [("::1", "[::1]:9090"), ("127.0.0.1", "127.0.0.1:9090"), ("a.b", "a.b:9090")]
 )
