@@ -149,7 +149,7 @@ def test_herding_covers_the_uncertain_crowd_before_the_certain_one() -> None:
     assert first < 30 <= second
 
 
-@pytest.mark.parametrize("name", COVERAGE)
+@pytest.mark.parametrize("name", ["auto", "typiclust", *COVERAGE])
 @given(seed=st.integers(0, 20))
 @settings(max_examples=8, deadline=None)
 def test_copies_of_a_pick_or_of_a_labelled_item_come_last(name: str, seed: int) -> None:
