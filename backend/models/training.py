@@ -232,7 +232,8 @@ class Descent(ABC):
 
     ``groups``: parameters with their peak rates, as optimisers take them; ``tokens`` of each sequence of each example;
     ``room``: how many, padding counted, are in memory at once. ``length_setting`` and ``rate_setting`` are what a user
-    changes where there are too many, or the loss is lost.
+    changes where there are too many, or the loss is lost. Examples without a sequence are not drawn: updates of nothing
+    else would change nothing, and their loss of 0 would look like something learned.
     """
 
     length_setting, rate_setting = "MAX_TOKENS", "LEARNING_RATE"
@@ -241,7 +242,9 @@ class Descent(ABC):
         self, groups: list[dict[str, Any]], recipe: Recipe, tokens: Sequence[Sequence[int]], *, room: float, warm: bool
     ) -> None:
         self.recipe, self.tokens, self.room = recipe, tokens, room
-        self.plan = Schedule(recipe, len(tokens), warm=warm)
+        taught = [row for row, sequences in enumerate(tokens) if sequences]
+        self.rows = np.array(taught or range(len(tokens)), np.int64)  # those that are drawn
+        self.plan = Schedule(recipe, len(self.rows), warm=warm)
         self.trained = [p for group in groups for p in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.plan.rate)
@@ -253,8 +256,9 @@ class Descent(ABC):
     def descend(self, on_progress: Progress) -> list[float]:
         """The losses of all updates. Raises ModelError where one is not finite."""
         losses: list[float] = []
-        for step, batch in enumerate(draws(list(map(sum, self.tokens)), self.recipe), start=1):
-            losses.append(self.update(batch))
+        lengths = [sum(self.tokens[row]) for row in self.rows]
+        for step, batch in enumerate(draws(lengths, self.recipe), start=1):
+            losses.append(self.update(self.rows[batch]))
             if not np.isfinite(losses[-1]):
                 raise ModelError(f"The loss is {losses[-1]} at step {step}.", f"Lower {self.rate_setting}.")
             on_progress(step, self.plan.end, losses[-1])

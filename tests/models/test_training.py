@@ -15,6 +15,7 @@ from backend.active.head import LinearHead
 from backend.errors import ModelError
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
+from backend.models.schedule import Schedule
 from backend.models.training import (
     CPU_TOKENS,
     CPU_TOKENS_COMPARED,
@@ -176,6 +177,32 @@ def test_examples_without_a_target_teach_nothing(encoder: Encoder) -> None:
     trained = train_adapter(encoder, {"c": absent}, recipe, lambda *_: None)
     assert trained.loss == 0
     assert not trained.heads["c"].weight.any()
+
+
+@pytest.mark.parametrize("absent", [(), (0, 5, 7, 8, 9, 11)])
+def test_only_examples_that_teach_something_are_drawn(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch, absent: tuple[int, ...]
+) -> None:
+    """Where all do, all are, in the order of :func:`draws`."""
+    taught = np.setdiff1d(np.arange(12), absent)
+    seen: list[list[int]] = []
+    counted: list[int] = []
+
+    def loss(logits: Tensor, rows: np.ndarray) -> Tensor:
+        seen.append(rows.tolist())
+        return cross_entropy(logits, rows)
+
+    def schedule(recipe: Recipe, n: int, *, warm: bool) -> Schedule:
+        counted.append(n)
+        return Schedule(recipe, n, warm=warm)
+
+    monkeypatch.setattr("backend.models.training.Schedule", schedule)
+    whole = task(encoder)
+    some = replace(whole, sequences=[[] if at in absent else ids for at, ids in enumerate(whole.sequences)], loss=loss)
+    train_adapter(encoder, {"c": some}, replace(RECIPE, steps=9), lambda *_: None)
+    lengths = [len(whole.sequences[at][0]) for at in taught]
+    assert seen == [taught[batch].tolist() for batch in draws(lengths, replace(RECIPE, steps=9))]
+    assert counted == [len(taught)]
 
 
 def test_heads_that_read_the_same_share_its_forward_pass(encoder: Encoder, sizes: list[tuple[int, ...]]) -> None:
