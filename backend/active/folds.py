@@ -11,16 +11,29 @@ Positions = NDArray[np.int64]
 FOLDS = 5
 
 
+def folds_of(rows: ArrayLike, k: int) -> Positions:
+    """The fold (N,) of each row of features (N, D), which are in the order of chance: by turns, numbers below ``k``.
+
+    Copies of a row are in its fold, or a head would be asked what it was told. Of fewer than ``k`` distinct rows each
+    has a fold of its own.
+    """
+    seen: dict[bytes, int] = {}
+    turns = [seen.setdefault(row.tobytes(), len(seen)) for row in np.asarray(rows) + 0.0]  # -0.0 becomes 0.0
+    return np.array(turns, np.int64) % min(k, max(len(seen), 1))
+
+
 def out_of_fold(
-    n: int, predict: Callable[[Positions, Positions], ArrayLike], *, seed: int
+    features: ArrayLike, predict: Callable[[Positions, Positions], ArrayLike], *, seed: int
 ) -> tuple[Numbers, Positions]:
     """What ``predict(rest, out)`` says of examples ``out`` after it was fitted to the ``rest``, and which those are.
 
-    All ``n`` in five folds by chance, as rows (n, …) and positions (n,); none of fewer than two.
+    All of N examples with ``features`` (N, D) in five folds by chance, as rows (N, …) and positions (N,); none of fewer
+    than two distinct ones.
     """
-    order = np.random.default_rng(seed).permutation(n)
-    fold = np.arange(n) % min(FOLDS, max(n, 1))
-    parts = [(order[fold != number], order[fold == number]) for number in range(min(FOLDS, n))] if n > 1 else []
+    x = np.asarray(features)
+    order = np.random.default_rng(seed).permutation(len(x))
+    fold = folds_of(x[order], FOLDS)
+    parts = [(order[fold != number], order[fold == number]) for number in range(fold.max(initial=0) + 1) if fold.any()]
     said = [np.asarray(predict(rest, out), np.float64) for rest, out in parts]
     at = [out for _, out in parts]
     return (np.concatenate(said), np.concatenate(at)) if parts else (np.zeros(0), np.zeros(0, np.int64))

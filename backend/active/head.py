@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from backend.active.calibration import fit_temperature, log_softmax, softmax
+from backend.active.folds import FOLDS, folds_of
 
 Floats = NDArray[np.float32]
 
@@ -76,15 +77,17 @@ def fit_calibrated_head(
     return LinearHead(head.weight, head.bias, temperature)
 
 
-def cross_validated_logits(features: ArrayLike, targets: ArrayLike, *, seed: int, folds: int = 5) -> Floats:
+def cross_validated_logits(features: ArrayLike, targets: ArrayLike, *, seed: int) -> Floats:
     """Logits (N, K) of each example by a head that was fitted to the other folds; (0, K) where there are no others.
     Features (N, D) and targets (N, K)."""
     x, y = np.asarray(features), np.asarray(targets)
-    if len(x) < 2:
+    order = np.argsort(np.random.default_rng(seed).permutation(len(x)))
+    fold = np.zeros(len(x), np.int64)
+    fold[order] = folds_of(x[order], FOLDS)
+    if not fold.any():
         return np.zeros((0, y.shape[1]), np.float32)
-    fold = np.random.default_rng(seed).permutation(len(x)) % min(folds, len(x))
     logits = np.zeros(y.shape, np.float32)
-    for number in range(fold.max(initial=-1) + 1):
+    for number in range(fold.max() + 1):
         out = fold == number
         logits[out] = fit_linear_head(x[~out], y[~out], seed=seed).logits(x[out])
     return logits

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from backend.active.folds import FOLDS, folds_of
 from backend.active.head import HELD_OUT_COUNTS, LinearHead
 
 Numbers = NDArray[np.float64]
 
 STRENGTH = 0.01  # C of the logistic regression on standardised features, low = flatter
-FOLDS, FEW_FOLDS = 5, 3
+FEW_FOLDS = 3
 MANY = 50_000  # targets above which there are few folds: 300 labels of 1,000 examples take 2 s for each
 MOST_FOLDED = 2000  # examples that thresholds are found on by cross-validation; more cost seconds and say no more
 ITERATIONS = 60
@@ -113,14 +114,14 @@ def _descend(x: Numbers, y: Numbers, strength: float) -> tuple[Numbers, Numbers]
 def folded_logits(features: ArrayLike, targets: ArrayLike, *, seed: int) -> tuple[Numbers, NDArray[np.int64]]:
     """Logits (M, K) of examples by heads that were fitted to other folds, and which examples (M,) these are.
 
-    All of at most ``MOST_FOLDED``, else so many by chance; none of fewer than two.
+    All of at most ``MOST_FOLDED``, else so many by chance; none of fewer than two distinct ones.
     """
     x, y = np.asarray(features), np.asarray(targets)
     chosen = np.random.default_rng(seed).permutation(len(x))[:MOST_FOLDED]
     logits = np.zeros((len(chosen), y.shape[1]))
-    if len(chosen) < 2:
+    fold = folds_of(x[chosen], FOLDS if logits.size <= MANY else FEW_FOLDS)
+    if not fold.any():
         return logits[:0], chosen[:0]
-    fold = np.arange(len(chosen)) % min(FOLDS if logits.size <= MANY else FEW_FOLDS, len(chosen))
     for number in range(fold.max() + 1):
         out, rest = chosen[fold == number], chosen[fold != number]
         logits[fold == number] = fit_sigmoid_head(x[rest], y[rest]).logits(x[out])

@@ -89,7 +89,7 @@ def fit_calibrated_ordinal(
     By cross-validation on what it was fitted to, and on held-out examples (M may be 0), which count for four each.
     """
     x, y = np.asarray(features), np.asarray(targets)
-    folded, at = out_of_fold(len(x), lambda rest, out: fit_ordinal_head(x[rest], y[rest]).logits(x[out]), seed=seed)
+    folded, at = out_of_fold(x, lambda rest, out: fit_ordinal_head(x[rest], y[rest]).logits(x[out]), seed=seed)
     held = head.logits(np.asarray(held_features)).reshape(-1, len(head.bias))
     logits = np.concatenate([folded.reshape(-1, len(head.bias)), held])
     wanted = np.concatenate([y[at], np.asarray(held_targets)])

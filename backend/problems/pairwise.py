@@ -73,7 +73,7 @@ class Pairwise(SingleChoice):
             return _sides(self.fit_head(control, columns[rest], list(wanted[rest]), seed=seed)).logits(columns[out])
 
         head = self.fit_head(control, *train, seed=seed)
-        folded, at = out_of_fold(len(columns), predict, seed=seed)
+        folded, at = out_of_fold(columns, predict, seed=seed)
         held, held_targets = _sides(head).logits(held_out[0]), self.target_array(control, held_out[1])
         temperature = fit_temperature(
             np.concatenate([folded.reshape(-1, 2), held]),

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.active.curve import Change, Point
+from backend.active.folds import FOLDS, folds_of
 from backend.problems.base import Problem, said
 from backend.problems.schema import Control, Floats
 
-FOLDS = 5
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of what is left when one fold is held out
 HALVES = 4  # random ones
 MOST = 600  # examples; more say little about the slope and cost seconds
@@ -36,11 +36,11 @@ def cross_validate(
     chosen = rng.permutation(len(targets))[:MOST]
     if len(chosen) < 2 * FOLDS:
         return []
-    folds = np.arange(len(chosen)) % FOLDS
+    folds = folds_of(columns[chosen], FOLDS)
     points = []
     for share in SHARES:
         right, asked, sizes = 0.0, 0, []
-        for fold in range(FOLDS):
+        for fold in range(folds.max() + 1):
             rest, held_out = chosen[folds != fold], chosen[folds == fold]
             subset = rest[: max(2, round(share * len(rest)))]
             taught = [targets[at] for at in subset]

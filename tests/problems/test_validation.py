@@ -4,10 +4,11 @@ import itertools
 
 import numpy as np
 
+from backend.active.folds import FOLDS
 from backend.problems.choices import SingleChoice
 from backend.problems.multiple import MultipleChoice
 from backend.problems.schema import Control
-from backend.problems.validation import FOLDS, change_of_heads, cross_validate
+from backend.problems.validation import change_of_heads, cross_validate
 
 CONTROL = Control("topic", "choices", "text", "text", ("a", "b", "c"), ("a", "b", "c"))
 
@@ -34,6 +35,15 @@ def test_the_same_examples_give_the_same_points_and_few_give_none() -> None:
     )
     assert cross_validate(SingleChoice(), CONTROL, features[:9], targets[:9], seed=0) == []
     assert cross_validate(SingleChoice(), CONTROL, features, [targets[0]] * 60, seed=0) == []
+
+
+def test_a_text_that_is_there_three_times_is_not_known_from_its_copies() -> None:
+    rng = np.random.default_rng(0)
+    features = np.repeat(rng.normal(size=(40, 20)), 3, axis=0).astype(np.float32)
+    targets = np.repeat(np.eye(3, dtype=np.float32)[rng.integers(3, size=40)], 3, axis=0)
+    found = cross_validate(SingleChoice(), CONTROL, features, list(targets), seed=0)
+    assert all(p.accuracy < 0.5 and p.n == 120 for p in found)
+    assert cross_validate(SingleChoice(), CONTROL, features[[0] * 60], list(targets[:60]), seed=0) == []
 
 
 def test_less_changes_where_there_is_less_to_learn() -> None:
