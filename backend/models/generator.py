@@ -26,6 +26,7 @@ from backend.models.spec import TextSpec, resolve
 IGNORED = -100  # what the models of transformers take for "no label"
 TEXTS = "texts.json"
 DRAW = 0  # the seed of what is drawn
+DRAWING = threading.Lock()  # torch's random numbers are one sequence for all threads
 
 Pair = tuple[list[int], list[int]]  # token ids of a prompt, as the model reads it, and of a text
 
@@ -140,7 +141,7 @@ class Generator:
         found: list[list[list[int]] | None] = self._search(sources, self._how())
         drawn: list[list[list[int]] | None] = [[] for _ in sources]
         if self.spec.samples and any(found):
-            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            with DRAWING, torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
                 torch.manual_seed(DRAW)  # the same prompts, the same texts
                 drawn = self._search(sources, self._how(self.spec.samples))
         texts = [None if others is None else one for one, others in zip(found, drawn, strict=True)]

@@ -228,6 +228,16 @@ def test_threads_do_not_stand_in_each_others_way(folder: Path, generator: Genera
     assert {len(ids) for ids in made[1::2]} <= {3, *(len(cut.source(p * 50)) for p in prompts)}
 
 
+def test_what_is_drawn_is_the_same_beside_other_threads_that_draw(folder: Path, load: Load) -> None:
+    def drawn(writer: Generator) -> list[list[tuple[str, ...]]]:
+        return [[w.drawn for w in one or ()] for one in writer.write(PROMPTS)]
+
+    alone = drawn(load(folder, samples=20))
+    writers = [load(folder, samples=20) for _ in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(drawn, writers)) == [alone] * 6
+
+
 # ------------------------------------------------------------------------------------------------------------- loading
 def test_weights_template_and_cut_have_names(folder: Path, generator: Generator, load: Load) -> None:
     assert load(folder, max_new_tokens=9, candidates=2, beams=3).base_id == generator.base_id
