@@ -33,6 +33,9 @@ DROP_SPREAD = 0.2  # of d, half-normal
 TURNS = (0.7, 1.0, 1.5, 2.0, 3.0)  # t: labels for each class until about two thirds of it is done
 SLOW = 20.0  # labels: a curve that bends sooner is over when the first version is trained
 UNMET, UNMET_SPREAD = 0.8, 0.2  # of d there: without a label next to nothing is right
+# How likely each of these curves is, against each power law, before anything was measured. With 1 too little is
+# promised where there are many classes: on 30 and 80 of CLINC's the mean error is 5.1 points, not 3.9.
+MEETING_ODDS = 2.0
 OFFSET_SPREAD = 0.2  # between the production model's accuracy and the measured head's
 # Of the answers that change: how many more become right than wrong. Between versions of adapters on six data sets from
 # 0.1 (few classes) to 0.7 (thirty).
@@ -108,11 +111,11 @@ def predicted_gain(
         )
     now, then = max(labels, 1.0), max(labels, 1.0) + more
     gains, weights = [], []
-    for shape, prior_drop, prior_spread in _curves(classes):
+    for shape, prior_drop, prior_spread, odds in _curves(classes):
         mean, spread, evidence = _posterior(points, changes, shape, prior_drop, prior_spread)
         drops = _truncated(mean, spread)  # quantiles instead of random draws: the same points give the same answer
         gains.append(drops * (shape(now) - shape(then)))
-        weights.append(np.full(len(drops), evidence))
+        weights.append(np.full(len(drops), np.log(odds) + evidence))
     gain, log_weight = np.concatenate(gains), np.concatenate(weights)
     weight = np.exp(log_weight - log_weight.max())
     curves = _summary(np.clip(gain, 0, 1), weight / weight.sum(), level)
@@ -127,8 +130,9 @@ def _with_training_noise(curves: Interval, labels: float, level: float) -> Inter
     return Interval(curves.value, max(low, -1.0), min(high, 1.0))
 
 
-def _curves(classes: float) -> list[tuple[Shape, float, float]]:
-    """All curves that are weighed: the shape, and mean and standard deviation of the drop before anything is known."""
+def _curves(classes: float) -> list[tuple[Shape, float, float, float]]:
+    """All curves that are weighed: the shape; before anything is known, mean and standard deviation of the drop, which
+    is positive, and how likely the curve is against others."""
 
     def power(c: float) -> Shape:
         return lambda labels: np.asarray((np.asarray(labels, np.float64) / REFERENCE) ** -c)
@@ -138,8 +142,8 @@ def _curves(classes: float) -> list[tuple[Shape, float, float]]:
 
     slow = [t * classes for t in TURNS if t * classes >= SLOW]
     return [
-        *((power(float(c)), 0.0, DROP_SPREAD) for c in EXPONENTS),
-        *((meeting(scale), UNMET, UNMET_SPREAD) for scale in slow),
+        *((power(float(c)), 0.0, DROP_SPREAD, 1.0) for c in EXPONENTS),
+        *((meeting(scale), UNMET, UNMET_SPREAD, MEETING_ODDS) for scale in slow),
     ]
 
 
@@ -167,8 +171,14 @@ def _posterior(
     covariance = prior - gain @ design @ prior
     evidence = -0.5 * (surprise @ np.linalg.solve(spread, surprise) + np.linalg.slogdet(spread)[1])
     sd = float(np.sqrt(max(covariance[1, 1], 1e-12)))
-    positive = max(1 - NormalDist(float(mean[1]), sd).cdf(0.0), 1e-12)  # a curve that falls is none
-    return float(mean[1]), sd, float(evidence + np.log(positive))
+    # a curve that falls is none: how much likelier it is that this one does not fall, now that something was measured
+    rising = _positive(float(mean[1]), sd) / _positive(drop, drop_spread)
+    return float(mean[1]), sd, float(evidence + np.log(rising))
+
+
+def _positive(mean: float, sd: float) -> float:
+    """The probability, never 0, that a normal variable is positive."""
+    return max(1 - NormalDist(mean, sd).cdf(0.0), 1e-12)
 
 
 def _variance(point: Point) -> float:

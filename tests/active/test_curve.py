@@ -94,6 +94,15 @@ def test_effective_classes_are_those_of_equal_shares_at_most(classes: list[int])
     assert effective_classes([]) == 1
 
 
+@pytest.mark.parametrize("classes", [1, 10, 50, 150])
+def test_a_measurement_that_says_next_to_nothing_changes_next_to_nothing(classes: float) -> None:
+    """It weighs no kind of curve against another."""
+    before = predicted_gain([], 100, 100, classes=classes)
+    for said in ({"points": [Point(100, 0.5, 1)]}, {"points": [], "changes": [Change(99.9, 100, 1)]}):
+        found = predicted_gain(labels=100, more=100, classes=classes, **said)
+        assert (found.value, found.low, found.high) == pytest.approx((before.value, before.low, before.high), abs=0.01)
+
+
 def test_the_order_of_points_and_a_common_distance_of_the_audited_model_make_no_difference() -> None:
     measured = [Point(n, a, 1000) for n, a in ((25, 0.6), (50, 0.7), (100, 0.77))]
     audits = [Point(n, a + 0.1, 1000, audit=True) for n, a in ((50, 0.7), (100, 0.77))]
