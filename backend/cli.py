@@ -203,6 +203,7 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Replay the labelling of a labelled file, offline: how many labels an order saves on it."""
+    from backend.demo.command import terminated_like_interrupted
     from backend.simulate import plan as plans
     from backend.simulate.report import table, write_report
     from backend.simulate.run import jobs_here
@@ -225,7 +226,12 @@ def simulate(
         test_tasks=test_tasks,
         config=config,
     )
-    results = run(plan, content, strategy or [], seeds, out, jobs or jobs_here())
+    try:
+        with terminated_like_interrupted():
+            results = run(plan, content, strategy or [], seeds, out, jobs or jobs_here())
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. The same command goes on from there.", err=True)
+        raise typer.Exit(130) from None
     write_report(results, out)
     _print(results, as_json, f"{table(results)}\n\n{out}: results.json, curves.png, report.html, table.md")
 

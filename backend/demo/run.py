@@ -1,15 +1,14 @@
 """``ls-active demo``: up until Ctrl-C for people, or headless with simulated annotators and a summary."""
 
 import json
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from backend.demo.annotators import Team
+from backend.demo.command import terminated_like_interrupted
 from backend.demo.corpus import Corpus, bbc_news, check_learnable, read_corpus, read_pair
 from backend.demo.curve import Curve
 from backend.demo.feed import Status, StatusFeed, settled
@@ -45,7 +44,7 @@ def run_demo(
     tasks, held_back = _load(data, test, seed)
     if json_file is not None and not json_file.resolve().parent.is_dir():
         raise UserError(f"The folder of {json_file} does not exist.")
-    with _terminated_like_interrupted():
+    with terminated_like_interrupted():
         try:
             _say(f"Starting Label Studio and our server in {folder} …")
             defaults = {} if data else ARTICLES
@@ -72,20 +71,6 @@ def _load(data: Path | None, test: Path | None, seed: int) -> tuple[Corpus, Sequ
     schema = parse_schema(tasks.config)
     check_learnable(schema, tasks.examples(schema))
     return tasks.shuffled(seed), held_back.tasks
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does, so that no server is left behind."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    former = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 # ------------------------------------------------------------------------------------------------------ interactive

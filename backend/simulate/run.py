@@ -1,15 +1,22 @@
 """``ls-active simulate``: all runs of a plan, several side by side, and what they came to."""
 
 import json
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from multiprocessing import get_context
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from backend.alone import alone
+from backend.errors import UserError
 from backend.serving.features import FeatureStore, FeatureStores
 from backend.simulate.loop import execute, path_of, read_rows
 from backend.simulate.plan import BEFORE, DEFAULT, FULL, RANDOM, Data, Plan, open_folder, strategy_of
@@ -27,6 +34,7 @@ def simulate(plan: Plan, data: Data, strategies: Sequence[str], seeds: int, out:
     runs: list[Unit] = [(name, seed) for seed in range(seeds) for name in names]
     units = [(BEFORE, 0), *runs, (FULL, 0)]
     with alone(out, "Wait for it, or give another --out."):
+        _check_rounds(plan, runs, out)
         todo = [unit for unit in units if len(read_rows(path_of(out, *unit))) < _rounds(plan, unit)]
         if todo:
             _encode_base(plan, data, out)
@@ -42,6 +50,20 @@ def simulate(plan: Plan, data: Data, strategies: Sequence[str], seeds: int, out:
 
 def _rounds(plan: Plan, unit: Unit) -> int:
     return 1 if unit[0] in (BEFORE, FULL) else len(plan.rounds)
+
+
+def _check_rounds(plan: Plan, runs: Sequence[Unit], out: Path) -> None:
+    """Raises UserError where the rounds of runs on file are not the first of the plan, which made figures wrong."""
+    wrong = []
+    for path in (path_of(out, *unit) for unit in runs):
+        labels = [row["labels"] for row in read_rows(path)]
+        if labels != list(plan.rounds[: len(labels)]):
+            wrong.append(str(path))
+    if wrong:
+        raise UserError(
+            f"The rounds in {', '.join(wrong)} are not the first of the plan: several processes wrote them at once.",
+            "Delete what is named here, and the same command makes these runs anew.",
+        )
 
 
 def _encode_base(plan: Plan, data: Data, out: Path) -> None:
@@ -63,34 +85,76 @@ def _store(out: Path, base: Any) -> FeatureStore:
 
 
 def _run_all(plan: Plan, data: Data, todo: Sequence[Unit], units: Sequence[Unit], out: Path, jobs: int) -> None:
-    """Run what is missing in processes of one thread each. The first error ends all of them; what is done is kept."""
+    """Run what is missing, on one thread each. The first error, or Ctrl-C, ends all of them; what is done is kept."""
+    total = sum(_rounds(plan, unit) for unit in units)
+    with _bar(total, lambda: sum(len(read_rows(path_of(out, *unit))) for unit in units)):
+        if min(jobs, len(todo)) > 1:
+            _side_by_side(plan, data, todo, out, min(jobs, len(todo)))
+        else:
+            _one_thread()
+            for unit in todo:
+                _unit(plan, data, unit, out)
+
+
+@contextmanager
+def _bar(total: int, rounds: Callable[[], int]) -> Iterator[None]:
+    """Shows how many of the rounds are on file, as long as the block lasts."""
     from tqdm import tqdm
 
-    total = sum(_rounds(plan, unit) for unit in units)
-    with (
-        tqdm(total=total, unit="round", desc="simulating", mininterval=1) as bar,
-        _executor(min(jobs, len(todo))) as pool,
-    ):
-        waiting = {pool.submit(_unit, plan, data, unit, out) for unit in todo}
-        while waiting:
-            done, waiting = wait(waiting, POLL_S, FIRST_COMPLETED)
-            bar.update(sum(len(read_rows(path_of(out, *unit))) for unit in units) - bar.n)
-            _raise_first(done, waiting)
+    ended = threading.Event()
+    with tqdm(total=total, unit="round", desc="simulating", mininterval=1) as bar:
+
+        def follow() -> None:
+            while not ended.wait(POLL_S):
+                bar.update(rounds() - bar.n)
+
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            follower.join()
+            bar.update(rounds() - bar.n)
 
 
-def _executor(jobs: int) -> Executor:
-    """Processes side by side; a single run at a time needs none."""
-    if jobs == 1:
-        return ThreadPoolExecutor(1, initializer=_one_thread)
-    return ProcessPoolExecutor(jobs, get_context("spawn"), _one_thread)
+def _side_by_side(plan: Plan, data: Data, todo: Sequence[Unit], out: Path, jobs: int) -> None:
+    """Run in so many processes. None of them is left when this ends, however it does: rounds are written whole."""
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _begin)
+    try:
+        for future in as_completed(_submitted(pool, plan, data, todo, out)):
+            future.result()
+    except BaseException as error:
+        for process in active_children():
+            process.kill()
+        if isinstance(error, BrokenProcessPool):
+            said = "The system ended one of the runs, for lack of memory perhaps."
+            raise UserError(said, "Go on from there with fewer --jobs.") from None
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _raise_first(done: set[Future[None]], waiting: set[Future[None]]) -> None:
-    for future in done:
-        if error := future.exception():
-            for other in waiting:
-                other.cancel()
-            raise error
+def _submitted(
+    pool: ProcessPoolExecutor, plan: Plan, data: Data, todo: Sequence[Unit], out: Path
+) -> list[Future[None]]:
+    """The runs, in processes that are deaf to Ctrl-C from their start: it is for this one, which ends them."""
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return [pool.submit(_unit, plan, data, unit, out) for unit in todo]
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
+def _begin() -> None:
+    """For each process: it ends with the one that started it, however that did, whose files are then another's."""
+    _one_thread()
+    threading.Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _one_thread() -> None:

@@ -1,7 +1,13 @@
 """A simulation from files to report, on a tiny encoder: it is whole, repeatable, and goes on where it stopped."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -212,6 +218,69 @@ def test_a_warm_start_is_simulated_and_survives_an_interruption(settings, files,
         run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "parts", jobs=1)
     parts = run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "parts", jobs=1)
     assert without_seconds(parts) == without_seconds(whole)
+
+
+@pytest.mark.parametrize(
+    ("number", "jobs"),
+    [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2), (signal.SIGKILL, 2)],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_however_a_simulation_is_ended_nothing_of_it_goes_on(settings, files, tmp_path, number, jobs):
+    data, test = files
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-m", "backend", "simulate", "--data", data, "--test", test, "--out", out,
+        "--adapter", "none", "--labels", "70", "--batch", "1", "--seeds", "2", "--jobs", str(jobs),
+    ]  # fmt: skip
+    here = {"BASE_MODEL": settings.base_model, "DEVICE": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        list(map(str, command)), cwd=tmp_path, env={**os.environ, **here}, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            while sum(len(path.read_text().splitlines()) for path in out.glob("runs/*.jsonl")) < 4:
+                assert process.poll() is None, process.communicate()[1]
+                time.sleep(0.1)
+            if number == signal.SIGINT:
+                os.killpg(process.pid, number)  # as a terminal does: all processes hear Ctrl-C
+            else:
+                process.send_signal(number)
+            said = process.communicate(timeout=30)[1]  # comes to its end when the last process has closed it
+        finally:
+            with suppress(ProcessLookupError):  # nothing is left, as it should be
+                os.killpg(process.pid, signal.SIGKILL)
+    assert "Traceback" not in said
+    if number == signal.SIGKILL:
+        assert process.returncode == -number
+    else:
+        assert process.returncode == 130
+        assert "The same command goes on from there." in said
+        assert "leaked" not in said
+    for path in out.glob("runs/*-0.jsonl"):
+        labels = [row["labels"] for row in loop.read_rows(path)]
+        assert labels in ([0], list(range(20, 20 + len(labels))))
+
+
+def test_a_process_that_the_system_ends_is_said(settings, files, tmp_path):
+    class Deadly:
+        def __reduce__(self):
+            return os._exit, (9,)
+
+    with pytest.raises(UserError, match="ended one of the runs") as said:
+        run._side_by_side(plan(settings, files), Deadly(), [("random", 0), ("random", 1)], tmp_path, 2)
+    assert "--jobs" in said.value.hint
+
+
+def test_rounds_that_two_processes_wrote_are_refused(settings, files, tmp_path):
+    simulate(settings, files, tmp_path / "out")
+    path = loop.path_of(tmp_path / "out", "default", 1)
+    rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([rows[0], rows[0], *rows[1:]]))
+    with pytest.raises(UserError, match=r"default-1\.jsonl are not the first") as refused:
+        simulate(settings, files, tmp_path / "out")
+    assert "Delete" in refused.value.hint
+    path.unlink()
+    assert simulate(settings, files, tmp_path / "out")["seeds"] == 2
 
 
 def test_two_simulations_do_not_write_to_one_folder(settings, files, tmp_path):
