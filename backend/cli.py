@@ -214,6 +214,8 @@ def simulate(
     given = plans.numbers(rounds)
     most = max(given) if given else labels
     content = plans.read_data(data, test, most, config, test_tasks)
+    for note in content.notes:
+        typer.echo(note, err=True)
     plan = plans.plan_of(
         load_settings(threads=1),
         data,

@@ -7,10 +7,11 @@ from a file to targets, whatever the control is. The package's files are read, i
 
 import json
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from backend.demo.formats import FORMATS, Format, Labelled, Row, choices_config, labels_of, most_stars
 from backend.errors import UserError
@@ -36,13 +37,40 @@ class Corpus:
 
     def examples(self, schema: Schema) -> list[Example]:
         """The tasks whose result says something; the id of one is its position among these."""
+        return self.read(schema)[0]
+
+    def read(self, schema: Schema) -> tuple[list[Example], list[str]]:
+        """Those tasks, and in sentences what is lost of the others: tasks that cannot be read, which a project leaves
+        blank, and answers that the label config does not know. Tasks that nobody answered are no loss."""
         found: list[Example] = []
+        unreadable, unknown = [], []
         for task in self.tasks:
-            item = read_item(schema, task.data)
-            targets = decode(schema, [{"result": task.result}], item)
+            try:
+                item = read_item(schema, task.data)
+            except UserError as error:
+                unreadable.append(f"{task.name} for one: {error}")
+                continue
+            targets = decode(schema, [{"result": task.result}], item) or {}
             if targets:
                 found.append(Example(len(found), item, targets))
-        return found
+            unknown += [f"{task.name} for one: {answer}." for answer in _unknown(schema, task, targets)][:1]
+        n, notes = len(self.tasks), []
+        if unreadable:
+            notes.append(f"{len(unreadable)} of {n} tasks left out, {unreadable[0]}")
+        if unknown:
+            what = "an answer that the label config does not know, which counts for nothing"
+            notes.append(f"{len(unknown)} of {n} tasks have {what}, {unknown[0]}")
+        return found, notes
+
+
+def _unknown(schema: Schema, task: Labelled, targets: Mapping[str, Any]) -> Iterator[str]:
+    """What a task's result says to controls that nothing was made of."""
+    for control in schema.controls:
+        for region in () if control.name in targets else task.result:
+            if isinstance(region, Mapping) and region.get("from_name") == control.name:
+                value = region.get("value")
+                if not isinstance(value, Mapping) or any(value.values()):
+                    yield f"{json.dumps(value, ensure_ascii=False)[:200]} to {control.name}"
 
 
 def check_learnable(schema: Schema, examples: Sequence[Example]) -> None:
@@ -77,6 +105,13 @@ def _text(file: Path) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------- files
+READ = (
+    'Each line is an object such as {"text": "…", "label": "…"}, with the keys '
+    + "; or ".join(", ".join(sorted(form.keys)) for form in FORMATS)
+    + ". `simulate --config` reads exports of Label Studio."
+)
+
+
 def read_corpus(path: Path, config: Path | None = None) -> Corpus:
     """The tasks of a file; ``config`` is the label config where the file is an export of Label Studio.
 
@@ -87,7 +122,7 @@ def read_corpus(path: Path, config: Path | None = None) -> Corpus:
         return Corpus(_content(config), _export(path, text))
     rows = [_row(path, number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not rows:
-        raise UserError(f"{path} holds no line.", 'Each line is an object such as {"text": "…", "label": "…"}.')
+        raise UserError(f"{path} holds no line.", READ)
     found = _format_of(path, rows[0][1])
     for number, row in rows:
         try:
@@ -97,7 +132,8 @@ def read_corpus(path: Path, config: Path | None = None) -> Corpus:
         except ValueError as error:
             raise UserError(f"{path}, line {number}: {error}.") from None
     only = [row for _, row in rows]
-    return Corpus(found.config(only), tuple(map(found.labelled, only)))
+    tasks = (replace(found.labelled(row), name=f"line {number}") for number, row in rows)
+    return Corpus(found.config(only), tuple(tasks))
 
 
 def read_pair(data: Path, test: Path, config: Path | None = None) -> tuple[Corpus, Corpus]:
@@ -116,7 +152,7 @@ def read_pair(data: Path, test: Path, config: Path | None = None) -> tuple[Corpu
 
 def _content(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # Excel and others write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}.") from None
 
@@ -124,10 +160,10 @@ def _content(path: Path) -> str:
 def _row(path: Path, number: int, line: str) -> tuple[int, Row]:
     try:
         row = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}, line {number}: not JSON ({error}).", READ) from None
     if not isinstance(row, dict):
-        raise UserError(f"{path}, line {number}: an object is needed, this is {type(row).__name__}.")
+        raise UserError(f"{path}, line {number}: an object is needed, this is {type(row).__name__}.", READ)
     return number, row
 
 
@@ -135,8 +171,7 @@ def _format_of(path: Path, row: Row) -> Format:
     """The format with most keys among those of which the row has all."""
     fitting = [f for f in FORMATS if f.keys <= set(row)]
     if not fitting:
-        known = "; ".join(", ".join(sorted(f.keys)) for f in FORMATS)
-        raise UserError(f"{path} is in no format known here: a line has the keys {', '.join(row)}.", f"Known: {known}.")
+        raise UserError(f"{path} is in no format known here: a line has the keys {', '.join(row)}.", READ)
     return max(fitting, key=lambda f: len(f.keys))
 
 
@@ -148,8 +183,9 @@ def _export(path: Path, text: str) -> tuple[Labelled, ...]:
         for task in tasks:
             given = [a for a in task["annotations"] if not a.get("was_cancelled")]
             if given:
-                found.append(Labelled(task["data"], list(given[-1].get("result") or [])))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+                name = f"task {task.get('id', 'without an id')}"
+                found.append(Labelled(task["data"], list(given[-1].get("result") or []), name))
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{path} is no export of Label Studio ({error}).", "Export the project as JSON (not JSON-MIN)."
         ) from None

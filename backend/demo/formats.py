@@ -4,7 +4,7 @@ A further form is one entry in :data:`FORMATS`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -20,10 +20,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Labelled:
-    """A task's data and the result that a person gave it."""
+    """A task's data and the result that a person gave it; ``name`` is what messages call it."""
 
     data: Mapping[str, Any]
     result: Result
+    name: str = field(default="", compare=False)
 
     @classmethod
     def choice(cls, text: str, label: str) -> "Labelled":
@@ -241,7 +242,7 @@ PAIRWISE_CONFIG = """<View>
 
 def question(row: Row) -> Labelled:
     """The task of a line with ``answer`` and perhaps ``answers``, all that are acceptable."""
-    given = row.get("answers") or ([row["answer"]] if row["answer"] else [])
+    given = list(filter(None, row.get("answers") or [])) or list(filter(None, [row["answer"]]))
     return Labelled.question(row["question"], row["context"], [(a["start"], a["end"]) for a in given])
 
 

@@ -69,7 +69,10 @@ def _load(data: Path | None, test: Path | None, seed: int) -> tuple[Corpus, Sequ
         own = Path(__file__).resolve().parents[2] / "label_config.xml"
         tasks = Corpus(own.read_text(), tasks.tasks) if own.exists() else tasks
     schema = parse_schema(tasks.config)
-    check_learnable(schema, tasks.examples(schema))
+    examples, notes = tasks.read(schema)
+    for note in notes:
+        _say(note)
+    check_learnable(schema, examples)
     return tasks.shuffled(seed), held_back.tasks
 
 

@@ -115,11 +115,13 @@ def _digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Data:
-    """Gold examples to learn from (N) and to be measured on; the id of one is its position among its like."""
+    """Gold examples to learn from (N) and to be measured on; the id of one is its position among its like. ``notes``
+    say what of the files is left out."""
 
     schema: Schema
     pool: list[Example]
     test: list[Example]
+    notes: tuple[str, ...] = ()
 
     @property
     def items(self) -> list[Item]:
@@ -139,22 +141,24 @@ def read_data(data: Path, test: Path, most_labels: int, config: Path | None = No
     same, or labels that only the test file has."""
     train, held_back = read_pair(data, test, config)
     schema = parse_schema(train.config)
-    measured = _examples(schema, test, held_back)
+    pool, lost = _examples(schema, data, train)
+    measured, lost_too = _examples(schema, test, held_back)
     most = test_tasks or (TEXTS if "generator" in readers(schema) else len(measured))
     chosen = np.random.default_rng(0).permutation(len(measured))[:most]
-    found = Data(schema, _examples(schema, data, train), [measured[at] for at in sorted(chosen.tolist())])
+    found = Data(schema, pool, [measured[at] for at in sorted(chosen.tolist())], (*lost, *lost_too))
     check_learnable(schema, found.pool)
     if len(found.pool) < most_labels:
         raise UserError(f"The data has {len(found.pool)} tasks, fewer than the {most_labels} labels to be given.")
     return found
 
 
-def _examples(schema: Schema, path: Path, corpus: Corpus) -> list[Example]:
-    """The tasks whose result says something."""
-    found = corpus.examples(schema)
+def _examples(schema: Schema, path: Path, corpus: Corpus) -> tuple[list[Example], list[str]]:
+    """The tasks whose result says something, and what is to be said of the others."""
+    found, notes = corpus.read(schema)
     if not found:
-        raise UserError(f"{path} has no task with an answer to {', '.join(c.name for c in schema.controls)}.")
-    return found
+        asked = ", ".join(c.name for c in schema.controls)
+        raise UserError(f"{path} has no task with an answer to {asked}.", " ".join(notes))
+    return found, [f"{path}: {note}" for note in notes]
 
 
 def strategy_of(name: str) -> str:

@@ -83,6 +83,61 @@ def test_an_export_is_read_with_its_config_and_skips_count_for_nothing(tmp_path)
         read_corpus(export, config)
 
 
+def test_tasks_without_their_text_and_answers_that_the_config_does_not_know_are_left_out_and_said(tmp_path):
+    good = [
+        {"data": {"text": f"text {n}"}, "annotations": [{"result": Labelled.choice("", "ab"[n]).result}]}
+        for n in (0, 1)
+    ]
+    bad = [
+        {"id": 70 + n, "data": data, "annotations": [{"result": Labelled.choice("", "a").result}]}
+        for n, data in enumerate([{"text": " "}, {"other": "x"}, {"text": 2024}, "x"])
+    ]
+    unknown = {"id": 80, "data": {"text": "y"}, "annotations": [{"result": Labelled.choice("", "renamed").result}]}
+    empty = {"id": 90, "data": {"text": "not answered"}, "annotations": [{"result": []}]}
+    (tmp_path / "config.xml").write_text(choices_config(["a", "b"]))
+
+    def read(tasks):
+        (tmp_path / "export.json").write_text(json.dumps(tasks))
+        corpus = read_corpus(tmp_path / "export.json", tmp_path / "config.xml")
+        return corpus.read(parse_schema(corpus.config))
+
+    found, notes = read([bad[0], good[0], *bad[1:], unknown, empty, unknown, good[1]])
+    assert [(e.task_id, e.item.text) for e in found] == [(0, "text 0"), (1, "text 1")]
+    assert notes == [
+        "4 of 9 tasks left out, task 70 for one: The task's field 'text' is empty.",
+        "2 of 9 tasks have an answer that the label config does not know, which counts for nothing, "
+        'task 80 for one: {"choices": ["renamed"]} to label.',
+    ]
+    assert read([*good, empty])[1] == []
+
+
+def test_an_answer_that_the_config_does_not_know_is_said_where_another_one_counts(tmp_path):
+    asked = choices_config(["a", "b"]).replace("</View>", '<Rating name="stars" toName="text"/></View>')
+    stars = {"from_name": "stars", "to_name": "text", "type": "rating", "value": {"rating": 9}}
+    task = Labelled({"text": "x"}, [*Labelled.choice("", "a").result, stars], "task 5")
+    found, notes = Corpus(asked, (task,)).read(parse_schema(asked))
+    assert list(found[0].targets) == ["label"]
+    assert len(notes) == 1
+    assert 'task 5 for one: {"rating": 9} to stars' in notes[0]
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"text": "a", "label": "b"}', encoding="utf-8-sig")
+    assert read_corpus(path).tasks == (Labelled.choice("a", "b"),)
+
+
+@pytest.mark.parametrize(
+    "content", ["text,label\na,b", '[{"text": "a", "label": "b"}]', "[" * 100_000], ids=["csv", "list", "deep"]
+)
+def test_of_a_file_in_another_format_it_is_said_what_is_read(tmp_path, content):
+    with pytest.raises(UserError, match="line 1") as refused:
+        read_corpus(write(tmp_path, content))
+    assert '{"text": "…", "label": "…"}' in refused.value.hint
+    assert "label, text" in refused.value.hint
+    assert "--config" in refused.value.hint
+
+
 def test_a_test_file_with_other_labels_is_refused(tmp_path):
     (tmp_path / "a").mkdir()
     data = write(tmp_path, '{"text": "a", "label": "b"}')
@@ -166,6 +221,8 @@ def test_questions_are_answered_by_places_in_a_text(tmp_path):
         {**row, "answer": paris},
         {**row, "answer": paris, "answers": [paris, lyon, paris]},
         {**row, "answer": None, "answers": [], "is_impossible": True},
+        {**row, "answer": paris, "answers": [paris, None]},
+        {**row, "answer": lyon, "answers": [None]},
     ]
     corpus = read_corpus(write(tmp_path, *map(json.dumps, rows)))
     schema = parse_schema(corpus.config)
@@ -174,6 +231,8 @@ def test_questions_are_answered_by_places_in_a_text(tmp_path):
         {"spans": [[paris["start"], paris["end"], "Paris"]], "none": 0},
         {"spans": [[a["start"], a["end"], a["text"]] for a in (paris, lyon)], "none": 0},
         {"spans": [], "none": 1},
+        {"spans": [[paris["start"], paris["end"], "Paris"]], "none": 0},
+        {"spans": [[lyon["start"], lyon["end"], "Lyon"]], "none": 0},
     ]
     assert corpus.tasks[2].data == {"question": "Where?", "context": context}
     for bad in (

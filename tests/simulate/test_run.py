@@ -342,6 +342,20 @@ def test_a_folder_of_another_label_config_is_refused(settings, exports, tmp_path
         run.open_folder(tmp_path / "out", plan(settings, data, config=config))
 
 
+def test_what_is_left_out_of_an_export_is_said_with_its_file(exports):
+    data, test, config = exports
+    tasks = json.loads(data.read_text())
+    tasks[3]["data"], tasks[3]["id"] = {"text": ""}, 17
+    data.write_text(json.dumps(tasks))
+    found = read_data(data, test, 40, config)
+    assert len(found.pool) == 79
+    assert found.notes == (f"{data}: 1 of 80 tasks left out, task 17 for one: The task's field 'text' is empty.",)
+    data.write_text(json.dumps([tasks[3]]))
+    with pytest.raises(UserError, match="has no task with an answer") as refused:
+        read_data(data, test, 1, config)
+    assert "task 17" in refused.value.hint
+
+
 def test_a_folder_of_another_plan_is_refused(settings, files, tmp_path):
     simulate(settings, files, tmp_path / "out")
     with pytest.raises(UserError, match="another batch"):
