@@ -203,7 +203,7 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Replay the labelling of a labelled file, offline: how many labels an order saves on it."""
-    from backend.demo.command import terminated_like_interrupted
+    from backend.demo.command import make_folder, terminated_like_interrupted
     from backend.simulate import plan as plans
     from backend.simulate.report import table, write_report
     from backend.simulate.run import jobs_here
@@ -211,6 +211,7 @@ def simulate(
 
     if adapter not in ("lora", "none"):
         raise UserError(f"There is no adapter {adapter!r}.", "Use lora or none.")
+    make_folder(out, "--out")
     given = plans.numbers(rounds)
     most = max(given) if given else labels
     content = plans.read_data(data, test, most, config, test_tasks)
@@ -247,8 +248,8 @@ def demo(
         Path | None, typer.Option(help="JSON lines, such as `text` and `label`. Default: BBC News.")
     ] = None,
     test: Annotated[Path | None, typer.Option(help="Lines of the same form that measure every version.")] = None,
-    port: Annotated[int, typer.Option(help="Our port; 0: any free one.")] = 9090,
-    studio_port: Annotated[int, typer.Option(help="Label Studio's port; 0: any free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Our port; 0: any free one.")] = 9090,
+    studio_port: Annotated[int, typer.Option(min=0, max=65535, help="Label Studio's port; 0: any free one.")] = 8080,
     folder: Annotated[Path, typer.Option(help="Folder of the demo: database, versions, Label Studio's data.")] = Path(
         "demo-data"
     ),

@@ -3,6 +3,10 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from backend.errors import UserError
 
 
 @contextmanager
@@ -17,3 +21,23 @@ def terminated_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, former)
+
+
+def make_folder(folder: Path, option: str) -> None:
+    """Makes a folder that is missing. Raises UserError, which names the option, where nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"Nothing can be written to {folder}: {error.strerror}.", f"Give another {option}.") from None
+
+
+def check_file(file: Path, option: str) -> None:
+    """Raises UserError, which names the option, where a file cannot be written."""
+    try:
+        if file.is_dir() or not file.exists():
+            file.touch(exist_ok=False)
+            file.unlink()
+    except OSError as error:
+        raise UserError(f"{file} cannot be written: {error.strerror}.", f"Give another {option}.") from None

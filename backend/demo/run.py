@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.demo.annotators import Team
-from backend.demo.command import terminated_like_interrupted
+from backend.demo.command import check_file, make_folder, terminated_like_interrupted
 from backend.demo.corpus import Corpus, bbc_news, check_learnable, read_corpus, read_pair
 from backend.demo.curve import Curve
 from backend.demo.feed import Status, StatusFeed, settled
@@ -41,9 +41,10 @@ def run_demo(
 
     Label Studio and our server live in ``folder``. Without ``annotators`` both stay up until Ctrl-C.
     """
+    make_folder(folder, "--folder")
+    if json_file is not None:
+        check_file(json_file, "--json")
     tasks, held_back = _load(data, test, seed)
-    if json_file is not None and not json_file.resolve().parent.is_dir():
-        raise UserError(f"The folder of {json_file} does not exist.")
     with terminated_like_interrupted():
         try:
             _say(f"Starting Label Studio and our server in {folder} …")
@@ -220,8 +221,6 @@ def _summary(curve: Curve, team: Team, last: Status, n: int, annotators: int, se
 
 def _finish(summary: dict[str, Any], json_file: Path | None) -> None:
     """Prints the summary and writes it."""
-    if json_file is not None:
-        json_file.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     audit, order = summary["audit_accuracy"], summary["order"]
     _say("")
     _say(f"labels            {summary['labels']}, of them {summary['audit_labels']} held out for measuring")
@@ -239,6 +238,11 @@ def _finish(summary: dict[str, Any], json_file: Path | None) -> None:
         reason = summary["training_failure"] or "the server's log says why"
         _say(f"trainings failed  {summary['failed_trainings']}: {reason}")
     _say(f"time              {summary['seconds']:.0f} s")
+    if json_file is not None:
+        try:
+            json_file.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise UserError(f"{json_file} cannot be written: {error.strerror}.") from None
 
 
 def _say(text: str) -> None:
