@@ -148,7 +148,10 @@ def read_data(data: Path, test: Path, most_labels: int, config: Path | None = No
     found = Data(schema, pool, [measured[at] for at in sorted(chosen.tolist())], (*lost, *lost_too))
     check_learnable(schema, found.pool)
     if len(found.pool) < most_labels:
-        raise UserError(f"The data has {len(found.pool)} tasks, fewer than the {most_labels} labels to be given.")
+        raise UserError(
+            f"The data has {len(found.pool)} tasks, fewer than the {most_labels} labels to be given.",
+            f"Give --labels {len(found.pool)} or fewer (without it they are 500), or --rounds that end there.",
+        )
     return found
 
 

@@ -9,7 +9,7 @@ from backend.simulate.plan import DEFAULT, RANDOM
 
 Results = Mapping[str, Any]
 MEASURES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "ece": "calibration error (ECE)"}
-MARKS = (50, 100, 200, 500)  # numbers of labels that the table shows, where they were measured
+MARKS = (50, 100, 200, 500)  # numbers of labels that the table shows beside the last, where they were measured
 PAGE = """<!doctype html>
 <html><head><meta charset="utf-8"><title>simulation</title>
 <style>
@@ -34,7 +34,7 @@ def rows_of(results: Results) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table: one row for each strategy, best area first."""
     strategies = results["strategies"]
     rounds = [str(r) for r in results["plan"]["rounds"]]
-    marks = [str(m) for m in MARKS if str(m) in rounds] or rounds[-1:]
+    marks = list(dict.fromkeys([*(str(m) for m in MARKS if str(m) in rounds), rounds[-1]]))
     header = ["strategy", "AULC", "against random", *(f"at {m}" for m in marks), "labels to 90 / 95 / 99 %"]
     header += ["ECE", "macro-F1", "rest of pool", "audit interval holds rest of pool / test file, %"]
     header += ["classes", "similarity", "CPU s a round"]

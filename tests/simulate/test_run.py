@@ -11,12 +11,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
 from backend.alone import alone
+from backend.cli import app
 from backend.errors import UserError
 from backend.simulate import learner, loop, run, summary
 from backend.simulate.plan import numbers, plan_of, read_data
-from backend.simulate.report import write_report
+from backend.simulate.report import rows_of, write_report
 from tests.models.tiny import save_tiny_bert
 
 WORDS = {"place": ["where", "city", "river", "tall"], "person": ["who", "man", "was", "when"]}
@@ -362,11 +364,30 @@ def test_a_folder_of_another_plan_is_refused(settings, files, tmp_path):
         simulate(settings, files, tmp_path / "out", batch=6)
 
 
+@pytest.mark.parametrize("out", ["/proc/out", "file", "file/out"])
+def test_a_folder_that_cannot_be_written_is_said_before_the_data_is_read(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    asked = ["simulate", "--data", "missing.jsonl", "--test", "missing.jsonl", "--out", out]
+    with pytest.raises(UserError, match=f"Nothing can be written to {out}") as refused:
+        CliRunner().invoke(app, asked, catch_exceptions=False)
+    assert "--out" in refused.value.hint
+
+
+def test_the_table_has_the_last_round(settings, files, tmp_path):
+    results = simulate(settings, files, tmp_path / "out", rounds=[20, 50, 70], labels=70, seeds=1)
+    header, rows = rows_of(results)
+    assert [name for name in header if name.startswith("at ")] == ["at 50", "at 70"]
+    assert {len(row) for row in rows} == {len(header)}
+
+
 def test_wrong_requests_are_said(settings, files, tmp_path):
     with pytest.raises(UserError, match="unknown strategy 'best'"):
         simulate(settings, files, tmp_path / "out", ["best"])
-    with pytest.raises(UserError, match="fewer than"):
+    with pytest.raises(UserError, match="80 tasks, fewer than the 81") as refused:
         read_data(*files, 81)
+    assert "--labels" in refused.value.hint
+    assert "--rounds" in refused.value.hint
     with pytest.raises(UserError, match="rising"):
         plan(settings, files, rounds=[30, 20])
     with pytest.raises(UserError, match="list of numbers"):
