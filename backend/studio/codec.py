@@ -63,7 +63,9 @@ def _combined(schema: Schema, annotations: Sequence[Mapping[str, Any]], item: It
     targets = {}
     for control in schema.controls:
         kind = KINDS[control.kind]
-        votes = [kind.decode(control, _regions(control, annotation), item) for annotation in annotations]
+        said = [(_regions(control, annotation), annotation["result"]) for annotation in annotations]
+        # results of another control, or relations of its regions, are no empty answer to this one
+        votes = [kind.decode(control, regions, item) for regions, result in said if regions or not result]
         usable = [vote for vote in votes if vote is not None]
         if usable:
             targets[control.name] = kind.combine(control, usable)

@@ -16,7 +16,7 @@ class Kind:
     """How Label Studio writes one kind of control.
 
     ``labels``: the tag -> labels and descriptions. ``decode``: one annotation's regions of this control, none where it
-    was left empty, and the item where it is known -> a vote, or None where that says nothing. ``combine``: the
+    has no result at all, and the item where it is known -> a vote, or None where that says nothing. ``combine``: the
     annotators' votes -> a target. ``encode``: what the model says of an item -> regions. ``objects``: the object tags
     it may be about. ``options``: the tag -> :attr:`Control.options`; ``empty`` among them, that an annotation which
     leaves the control empty answers so, is taken away where several controls ask. ``kind``: the tag -> the kind of

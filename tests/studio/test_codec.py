@@ -94,6 +94,32 @@ def test_cancelled_empty_unknown_and_foreign_answers_are_no_votes() -> None:
     assert target(*useless, annotation("art", who=4)) == [0, 0, 1]
 
 
+TEXT = '<Text name="text" value="$text"/>'
+OTHERS = {
+    TEXT + '<Labels name="q" toName="text"><Label value="a"/></Labels>': [],
+    TEXT + '<Labels name="q" toName="text" question="$ask"><Label value="a"/></Labels>': {"spans": [], "none": 1.0},
+    TEXT + '<Choices name="q" toName="text" choice="multiple"><Choice value="a"/></Choices>': [0],
+    TEXT + '<Text name="ask" value="$ask"/><Pairwise name="q" toName="text,ask"/>': [0.5, 0.5],
+}
+
+
+@pytest.mark.parametrize("config", OTHERS)
+@pytest.mark.parametrize(
+    "result",
+    [
+        [{"from_name": "before", "to_name": "text", "type": "labels", "value": {"start": 0, "end": 1}}],
+        [{"from_id": "x", "to_id": "y", "type": "relation", "direction": "right"}],
+    ],
+)
+def test_results_of_a_control_with_another_name_are_no_empty_answer(config: str, result: list[dict[str, Any]]) -> None:
+    asked = parse_schema(f"<View>{config}</View>")
+    item = read_item(asked, {"text": "a text", "ask": "what?"})
+    nothing = decode(asked, [{"id": 1, "result": []}], item)
+    assert nothing is not None
+    assert np.asarray(nothing["q"]).tolist() == OTHERS[config]
+    assert decode(asked, [{"id": 1, "result": result}], item) is None
+
+
 def test_a_skip_takes_back_nothing_that_the_same_annotator_answered() -> None:
     assert target(annotation("art"), annotation(None, cancelled=True, at="2026-02-01", n=2)) == [0, 0, 1]
 
