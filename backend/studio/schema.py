@@ -24,6 +24,8 @@ MAX_LABELS = 1_000
 
 
 _AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
+# Attributes of several words that are read here: Label Studio takes them in upper and lower case alike.
+_ATTRIBUTES = "allowNested apiUrl leafsOnly maxRating maxSubmissions maxUsages perItem perRegion visibleWhen"
 _SUPPORTED = 'Supported are the tags that the README lists, on a <Text value="$field"> or another text object.'
 
 
@@ -99,12 +101,20 @@ def _read(label_config: str) -> "tuple[list[Element], dict[str, ObjectTag]]":
         root = ElementTree.fromstring(label_config)
     except Exception as error:  # the SDK raises whatever its parsers raise; they have no base class in common
         raise UnsupportedConfig(f"The label config cannot be read: {error!s:.300}.", "Correct its XML.") from error
+    _spell(root)
     by_name = {str(tag.name): tag for tag in interface.controls or ()}
     asking = {name for name, tag in by_name.items() if (tag.tag or "").lower() not in _AIDS}
     nodes = [node for node in root.iter() if node.get("name") in asking]
     if len(nodes) > len(asking):
         raise UnsupportedConfig("Two tags of the label config have the same name.", "Give each a name of its own.")
     return nodes, {str(tag.name): tag for tag in interface.objects or ()}
+
+
+def _spell(root: Element) -> None:
+    """Give the attributes of all tags their usual spelling."""
+    usual = {name.lower(): name for name in _ATTRIBUTES.split()}
+    for node in root.iter():
+        node.attrib = {usual.get(name.lower(), name): value for name, value in node.attrib.items()}
 
 
 def _control(node: Element, found: "Mapping[str, ObjectTag]") -> Control:

@@ -52,6 +52,32 @@ def test_several_questions_are_several_controls_and_read_all_their_fields() -> N
     assert schema.fields == ("text", "title")
 
 
+NESTED = '<Choice value="a"><Choice value="b"/><Choice value="c"/></Choice><Choice value="d"/>'
+TREE = f'<Taxonomy name="topic" toName="text" {{}}>{NESTED}</Taxonomy>'
+MARK = '<Labels name="mark" toName="text"><Label value="x"/></Labels>'
+
+
+@pytest.mark.parametrize(
+    ("control", "attribute"),
+    [
+        (choices(NESTED, "{}"), 'allowNested="true"'),
+        (MARK + choices(more="{}"), 'perRegion="true"'),
+        (MARK + choices(more="{}"), 'perItem="true"'),
+        (MARK + choices(more="{}"), 'apiUrl="http://x"'),
+        (TREE, 'leafsOnly="true"'),
+        (TREE, 'maxUsages="2"'),
+        (TREE, 'visibleWhen="choice-selected"'),
+        ('<Rating name="stars" toName="text" {}/>', 'maxRating="3"'),
+        ('<TextArea name="answer" toName="text" {}/>', 'maxSubmissions="1"'),
+    ],
+)
+def test_attributes_count_however_they_are_capitalised(control: str, attribute: str) -> None:
+    name, value = attribute.split("=")
+    usual, lower = (read_config(config(control.replace("{}", a))) for a in (attribute, f"{name.lower()}={value}"))
+    assert usual == lower
+    assert usual != read_config(config(control.replace("{}", "")))
+
+
 @pytest.mark.parametrize(
     ("label_config", "named"),
     [
