@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.errors import UnsupportedConfig
 from backend.problems.schema import Control, Floats, Item, Output
-from backend.studio import multiple, tree
+from backend.studio import multiple, refuse, tree
 from backend.studio.paths import labels_of, read_tree
 
 KIND = "choices"
@@ -32,7 +32,7 @@ def read_labels(node: Element) -> tuple[tuple[str, ...], tuple[str, ...]]:
     A description is the ``hint`` where there is one, else what the annotator reads. A ``<Choice>`` inside another one
     is a label only with ``allowNested``; without it Label Studio does not show it. Raises UnsupportedConfig.
     """
-    _refuse_variants(node.attrib)
+    refuse_variants(node)
     if _nested(node):
         return tree.read_labels(node, several=_several(node))
     return labels_of(read_tree(node))
@@ -50,21 +50,16 @@ def _several(node: Element) -> bool:
 
 def _nested(node: Element) -> bool:
     """Whether there is a tree, and Label Studio shows it."""
-    return multiple.is_true(node, "allowNested") and node.find(".//Choice//Choice") is not None
+    return refuse.is_true(node, "allowNested") and node.find(".//Choice//Choice") is not None
 
 
-def _refuse_variants(attributes: Mapping[str, str]) -> None:
-    choice = attributes.get("choice", "single")
+def refuse_variants(node: Element) -> None:
+    """Raises UnsupportedConfig for what no ``<Choices>`` tag may have."""
+    choice = node.get("choice", "single")
     if choice not in _KNOWN:
         raise UnsupportedConfig(f'<Choices choice="{choice}"> is not supported.', f"Known: {', '.join(_KNOWN)}.")
-    if attributes.get("perItem", "false").lower() == "true":
-        raise UnsupportedConfig('<Choices perItem="true"> is not supported.', "Remove perItem.")
-    for name in ("value", "apiUrl"):
-        if attributes.get(name):
-            raise UnsupportedConfig(
-                f"<Choices {name}=…> takes its labels from outside the config, which is not supported.",
-                "Write them as <Choice> tags.",
-            )
+    refuse.set_to_true(node, "perItem")
+    refuse.labels_from_outside(node)
 
 
 def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | None) -> str | None:

@@ -10,9 +10,8 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from backend.errors import UnsupportedConfig
 from backend.problems.schema import Control, Floats, Item, Output
-from backend.studio import tree
+from backend.studio import refuse, tree
 from backend.studio.paths import Node, Path, known_path, labels_of, read_tree
 
 KIND = "choices-multiple"
@@ -23,15 +22,8 @@ Vote = frozenset[str]
 # ------------------------------------------------------------------------------------------------------------ taxonomy
 def read_taxonomy(element: Element) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Labels and descriptions of a ``<Taxonomy>``: all nodes, or the leaves. Raises UnsupportedConfig."""
-    for name in ("perRegion", "perItem", "labeling"):
-        if is_true(element, name):
-            raise UnsupportedConfig(f'<Taxonomy {name}="true"> is not supported.', f"Remove {name}.")
-    for name in ("apiUrl", "value"):
-        if element.get(name):
-            raise UnsupportedConfig(
-                f"<Taxonomy {name}=…> takes its labels from outside the config, which is not supported.",
-                "Write them as <Choice> tags.",
-            )
+    refuse.set_to_true(element, "perRegion", "perItem", "labeling")
+    refuse.labels_from_outside(element)
     return labels_of(_taxonomy_nodes(element))
 
 
@@ -45,18 +37,13 @@ def taxonomy_options(element: Element) -> dict[str, Any]:
 
 def _taxonomy_nodes(element: Element) -> list[Node]:
     nodes = [node for top in read_tree(element) for node in top.all()]
-    return [node for node in nodes if not (node.children and is_true(element, "leafsOnly"))]
-
-
-def is_true(element: Element, name: str) -> bool:
-    """Whether an attribute is set."""
-    return element.get(name, "false").lower() == "true"
+    return [node for node in nodes if not (node.children and refuse.is_true(element, "leafsOnly"))]
 
 
 def answers(element: Element) -> dict[str, bool]:
     """``empty``: no label at all is an answer, as Label Studio lets it be submitted. Not so where the tag is hidden now
     and then."""
-    return {} if is_true(element, "required") or element.get("visibleWhen") else {"empty": True}
+    return {} if refuse.is_true(element, "required") or element.get("visibleWhen") else {"empty": True}
 
 
 # ------------------------------------------------------------------------------------------------------------- results

@@ -16,7 +16,7 @@ import numpy as np
 from backend.errors import UnsupportedConfig
 from backend.problems.schema import Content, Control, Item, Output
 from backend.studio import refuse
-from backend.studio.multiple import answers, is_true
+from backend.studio.multiple import answers
 from backend.studio.places import PLACES, place_in, region_id
 
 KIND = "question"
@@ -33,7 +33,7 @@ _HINT = (
 
 def asked(node: Element) -> bool:
     """Whether a tag asks for a place in a text that answers a question."""
-    return node.get("question") is not None and (node.tag.lower() != "textarea" or is_true(node, "extractive"))
+    return node.get("question") is not None and (node.tag.lower() != "textarea" or refuse.is_true(node, "extractive"))
 
 
 def read_labels(node: Element) -> tuple[tuple[str, ...], tuple[str, ...]]:

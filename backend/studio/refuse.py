@@ -5,12 +5,32 @@ from xml.etree.ElementTree import Element
 from backend.errors import UnsupportedConfig
 
 
+def is_true(element: Element, name: str) -> bool:
+    """Whether an attribute is set."""
+    return element.get(name, "false").lower() == "true"
+
+
+def set_to_true(element: Element, *names: str) -> None:
+    """Raises UnsupportedConfig for a tag that has one of these attributes set."""
+    for name in names:
+        if is_true(element, name):
+            raise UnsupportedConfig(f'<{element.tag} {name}="true"> is not supported.', f"Remove {name}.")
+
+
 def unless_about_the_task(element: Element) -> None:
     """Raises UnsupportedConfig for a tag that asks about regions, about items, or about several objects at once."""
-    for name in ("perRegion", "perItem"):
-        if element.get(name, "false").lower() == "true":
-            raise UnsupportedConfig(f'<{element.tag} {name}="true"> is not supported.', f"Remove {name}.")
+    set_to_true(element, "perRegion", "perItem")
     if "," in element.get("toName", ""):
         raise UnsupportedConfig(
             f'<{element.tag} toName="{element.get("toName")}"> is not supported.', "Name one object tag."
         )
+
+
+def labels_from_outside(element: Element) -> None:
+    """Raises UnsupportedConfig for a tag whose labels come from the task or from an address."""
+    for name in ("value", "apiUrl"):
+        if element.get(name):
+            raise UnsupportedConfig(
+                f"<{element.tag} {name}=…> takes its labels from outside the config, which is not supported.",
+                "Write them as tags inside it.",
+            )

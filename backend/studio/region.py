@@ -12,8 +12,7 @@ import numpy as np
 from backend.errors import UnsupportedConfig
 from backend.problems.region import label_at
 from backend.problems.schema import Control, Item, Output
-from backend.studio import spans
-from backend.studio.multiple import is_true
+from backend.studio import refuse, spans
 from backend.studio.paths import labels_of, read_tree
 from backend.studio.places import place_in
 
@@ -22,12 +21,12 @@ KIND = "choices-region"
 
 def asked(node: Element) -> bool:
     """Whether a tag asks something about each region."""
-    return is_true(node, "perRegion")
+    return refuse.is_true(node, "perRegion")
 
 
 def read_labels(node: Element) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Labels and descriptions, as of any ``<Choices>``. Raises UnsupportedConfig."""
-    if node.get("choice") == "multiple" or is_true(node, "allowNested"):
+    if node.get("choice") == "multiple" or refuse.is_true(node, "allowNested"):
         raise UnsupportedConfig(
             '<Choices perRegion="true"> with several answers or nested ones is not supported.',
             'Ask for one: choice="single".',

@@ -27,11 +27,7 @@ def read_labels(element: Element) -> tuple[tuple[str, ...], tuple[str, ...]]:
     Raises UnsupportedConfig.
     """
     refuse.unless_about_the_task(element)
-    if element.get("value") or element.get("apiUrl"):
-        raise UnsupportedConfig(
-            f"<{element.tag} value=…> takes its labels from the task, which is not supported.",
-            "Write them as <Label> tags.",
-        )
+    refuse.labels_from_outside(element)
     tags = list(element.iter("Label"))
     names = [tag.get("alias") or tag.get("value") or "" for tag in tags]
     if not names or not all(name.strip() for name in names):

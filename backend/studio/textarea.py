@@ -11,9 +11,9 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from backend.errors import UnsupportedConfig
 from backend.problems.schema import Control, Item, Output
 from backend.problems.writing import Texts, named_fields
+from backend.studio import refuse
 
 KIND = "textarea"
 OBJECTS = frozenset({"text", "hypertext", "paragraphs", "list"})
@@ -21,11 +21,7 @@ OBJECTS = frozenset({"text", "hypertext", "paragraphs", "list"})
 
 def read_labels(node: Element) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """No label. Raises UnsupportedConfig for texts about a part of the task."""
-    for name in ("perRegion", "perItem"):
-        if node.get(name, "false").lower() == "true":
-            raise UnsupportedConfig(
-                f'<TextArea {name}="true"> is not supported: a text is about the whole task.', f"Remove {name}."
-            )
+    refuse.set_to_true(node, "perRegion", "perItem")
     return (), ()
 
 

@@ -79,7 +79,7 @@ def test_labels_descriptions_and_kind() -> None:
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        ('value="$labels"/>', "takes its labels from the task"),
+        ('value="$labels"/>', "takes its labels from outside the config"),
         ("/>", "has no <Label>"),
         ('><Label value="a"/><Label value="a"/></Labels>', "'a' twice"),
         ("><Label/></Labels>", "has no <Label>"),
