@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Schema
-from backend.studio import objects
+from backend.studio import objects, refuse, textarea
 from backend.studio.kinds import KINDS, kind_of
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def read_config(label_config: str) -> Config:
     if not found:
         raise refused[0]
     sentences = tuple(f"{error} What annotators answer there is left to them." for error in refused)
-    return Config(Schema(tuple(found if len(nodes) == 1 else map(_among_others, found))), sentences)
+    alone = sum(map(_may_be_passed_over, nodes)) <= 1
+    return Config(Schema(tuple(found if alone else map(_among_others, found))), sentences)
 
 
 def _check_shown(control: Control, shown_in: dict[str, str]) -> None:
@@ -80,6 +81,13 @@ def _check_shown(control: Control, shown_in: dict[str, str]) -> None:
                 f"The field {field!r}, which {control.name!r} is about, is shown by object tags of different kinds.",
                 "Show it by one, or import it under a second name.",
             )
+
+
+def _may_be_passed_over(node: Element) -> bool:
+    """Whether a tag asks something that an annotator who leaves all empty may not have looked at: not so what is asked
+    of marked regions, and texts that need not be written."""
+    remark = kind_of(node) is KINDS[textarea.KIND] and not refuse.is_true(node, "required")
+    return not remark and not refuse.is_true(node, "perRegion")
 
 
 def _among_others(control: Control) -> Control:

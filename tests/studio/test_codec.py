@@ -120,6 +120,15 @@ def test_results_of_a_control_with_another_name_are_no_empty_answer(config: str,
     assert decode(asked, [{"id": 1, "result": result}], item) is None
 
 
+def test_a_comment_alone_does_not_say_that_there_is_nothing_else() -> None:
+    marks = '<Labels name="mark" toName="text"><Label value="a"/></Labels><TextArea name="comment" toName="text"/>'
+    asked = parse_schema(f"<View>{TEXT}{marks}</View>")
+    item = read_item(asked, {"text": "a text"})
+    comment = [{"from_name": "comment", "to_name": "text", "type": "textarea", "value": {"text": ["cannot tell"]}}]
+    assert decode(asked, [{"id": 1, "result": []}], item) == {"mark": []}
+    assert decode(asked, [{"id": 1, "result": comment}], item) == {"comment": ("cannot tell",)}
+
+
 def test_a_skip_takes_back_nothing_that_the_same_annotator_answered() -> None:
     assert target(annotation("art"), annotation(None, cancelled=True, at="2026-02-01", n=2)) == [0, 0, 1]
 

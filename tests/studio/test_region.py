@@ -63,4 +63,4 @@ def test_annotators_shares_of_a_place_and_nothing_without_a_region() -> None:
         [{"from_name": "feeling", "value": {"start": 2, "end": 5, "choices": [label]}}] for label in ("good", "bad")
     )
     annotations = [{"id": n, "completed_by": n, "result": r} for n, r in enumerate([one, two, [], one])]
-    assert decode(SCHEMA, annotations, ITEM) == {"feeling": [(2, 5, 0, 2 / 3), (2, 5, 1, 1 / 3)]}
+    assert decode(SCHEMA, annotations, ITEM) == {"entity": [], "feeling": [(2, 5, 0, 2 / 3), (2, 5, 1, 1 / 3)]}

@@ -171,3 +171,29 @@ def test_beside_a_control_that_is_left_out_an_empty_answer_says_nothing() -> Non
     assert parse_schema(config(several)).controls[0].options["empty"]
     both = parse_schema(config(several + '<DateTime name="when" toName="text"/>'))
     assert "empty" not in both.controls[0].options
+
+
+COMMENT = '<TextArea name="comment" toName="text" {}/>'
+ONE = '<Rating name="sure" toName="text" {}/>'
+
+
+@pytest.mark.parametrize(
+    ("beside", "answers"),
+    [
+        (COMMENT.format(""), True),
+        (COMMENT.format('required="false"'), True),
+        (COMMENT.format('perRegion="true"'), True),
+        (ONE.format('perRegion="true"'), True),
+        (choices('<Choice value="p"/>', 'perRegion="true"'), True),
+        (COMMENT.format('required="true"'), False),
+        (COMMENT.format('question="$text" extractive="true"'), False),
+        (ONE.format(""), False),
+        ((COMMENT + ONE).replace("{}", ""), False),
+    ],
+)
+@pytest.mark.parametrize("control", [MARK, choices(more='choice="multiple"').replace("topic", "kinds")])
+def test_an_empty_answer_counts_beside_what_is_asked_of_regions_and_what_need_not_be_written(
+    control: str, beside: str, answers: bool
+) -> None:
+    asked = parse_schema(config(control + beside))
+    assert asked.controls[0].options.get("empty", False) is answers
