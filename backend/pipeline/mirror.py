@@ -60,8 +60,9 @@ def save_project(parts: Parts, project: Mapping[str, Any]) -> Project:
     schema, problem = read_schema(config)
     known = parts.registry.project(key)
     title = project.get("title") or (known.title if known else f"project {project_id(key)}")
-    if known is None or (known.title, known.label_config) != (title, config):
-        parts.registry.save_project(key, project_id(key), title, config, schema, problem)
+    said = (title, config, schema, problem)  # a release may read a config otherwise than the one before
+    if known is None or (known.title, known.label_config, known.schema, known.problem) != said:
+        parts.registry.save_project(key, project_id(key), *said)
     saved = parts.registry.project(key)
     if saved is None:
         raise RuntimeError(f"project {key} was saved and is not there")
@@ -164,7 +165,7 @@ def reconcile(parts: Parts, key: str) -> bool:
         return False
     before = parts.registry.project(key)
     project = save_project(parts, remote)
-    changed = before is None or before.label_config != project.label_config
+    changed = before is None or (before.label_config, before.schema) != (project.label_config, project.schema)
     changed |= _compare_tasks(parts, project, remote)
     changed |= _compare_annotations(parts, project, remote)
     parts.registry.mark_reconciled(key, started)

@@ -1,10 +1,12 @@
 """The mirror ends in the same state however often, late or not at all an event arrives."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from backend.pipeline import mirror, publish
+from backend.studio.schema import parse_schema
 from tests.fakes import CONFIG, DATABASES, KEY, text_of
 
 pytestmark = DATABASES
@@ -97,6 +99,17 @@ def test_an_unsupported_config_is_kept_with_its_reason(parts, studio):
     project = parts.registry.must_project(KEY)
     assert project.schema is None
     assert project.problem
+
+
+def test_a_config_that_this_release_reads_otherwise_is_read_again(parts, studio):
+    mirror.reconcile(parts, KEY)
+    known = parts.registry.must_project(KEY)
+    former = parse_schema(known.label_config.replace("music", "cinema"))
+    parts.registry.save_project(KEY, known.id, known.title, known.label_config, former, "not so")
+    assert mirror.reconcile(parts, KEY)
+    saved = parts.registry.must_project(KEY)
+    assert saved == replace(known, reconciled_at=saved.reconciled_at)
+    assert not mirror.reconcile(parts, KEY)
 
 
 def test_tasks_that_were_exchanged_or_corrected_while_events_were_lost_are_seen(parts, studio):
