@@ -25,7 +25,9 @@ MAX_LABELS = 1_000
 
 _AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
 # Attributes of several words that are read here: Label Studio takes them in upper and lower case alike.
-_ATTRIBUTES = "allowNested apiUrl leafsOnly maxRating maxSubmissions maxUsages perItem perRegion visibleWhen"
+_ATTRIBUTES = (
+    "allowNested apiUrl leafsOnly maxRating maxSubmissions maxUsages perItem perRegion visibleWhen whenLabelValue"
+)
 _SUPPORTED = 'Supported are the tags that the README lists, on a <Text value="$field"> or another text object.'
 
 

@@ -58,6 +58,25 @@ def test_a_label_is_not_shown_without_its_span() -> None:
     assert [(r["from_name"], r["value"]["text"]) for r in shown] == [("entity", "Rome"), ("feeling", "Rome")]
 
 
+SOME = CONFIG.replace('perRegion="true"', 'perRegion="true" whenTagName="entity" whenLabelValue="{}"')
+
+
+@pytest.mark.parametrize(
+    ("when", "asked"), [("person", ["Ann"]), ("org,place", ["Rome"]), ("place,person", ["Ann", "Rome"]), ("org", [])]
+)
+def test_nothing_is_said_of_a_span_of_which_it_is_not_asked(when: str, asked: list[str]) -> None:
+    some = parse_schema(SOME.format(when))
+    assert some.controls[1].options == {"type": "choices", "when": when}
+    said = [r for r in encode_result(some, OUTPUTS, ITEM) if r["from_name"] == "feeling"]
+    assert [r["value"]["text"] for r in said] == asked
+
+
+def test_a_label_that_holds_a_comma_is_one_label() -> None:
+    config = SOME.format("a, b").replace('value="person"', 'value="a, b"')
+    result = encode_result(parse_schema(config), OUTPUTS, ITEM)
+    assert [r["value"]["text"] for r in result if r["from_name"] == "feeling"] == ["Ann"]
+
+
 def test_annotators_shares_of_a_place_and_nothing_without_a_region() -> None:
     one, two = (
         [{"from_name": "feeling", "value": {"start": 2, "end": 5, "choices": [label]}}] for label in ("good", "bad")

@@ -63,6 +63,7 @@ MARK = '<Labels name="mark" toName="text"><Label value="x"/></Labels>'
         (choices(NESTED, "{}"), 'allowNested="true"'),
         (MARK + choices(more="{}"), 'perRegion="true"'),
         (MARK + choices(more="{}"), 'perItem="true"'),
+        (MARK + choices(more='perRegion="true" {}'), 'whenLabelValue="x"'),
         (MARK + choices(more="{}"), 'apiUrl="http://x"'),
         (TREE, 'leafsOnly="true"'),
         (TREE, 'maxUsages="2"'),
