@@ -70,10 +70,10 @@ def save_project(parts: Parts, project: Mapping[str, Any]) -> Project:
 
 
 def read_schema(label_config: str) -> tuple[Schema | None, str]:
-    """The schema, None where the config cannot be learned; and what cannot be learned of it, in sentences."""
+    """The schema, None where the config cannot be learned; and what is not learned or seen of it, in sentences."""
     try:
         found = read_config(label_config)
-        return found.schema, " ".join(found.left_out)
+        return found.schema, " ".join([*found.left_out, found.note]).strip()
     except UserError as error:
         return None, error.sentence()
 

@@ -64,7 +64,7 @@ def connect(
     if without_dot(url):
         raise UserError(f"Label Studio makes no webhook to {url}: the host name has no dot.", NO_DOT_HINT)
     project = studio.project(number)
-    left_out = read_config(str(project.get("label_config") or "")).left_out
+    config = read_config(str(project.get("label_config") or ""))
     done, made = _ensure_webhook(studio, number, url, webhook_secret)
     try:
         done += _ensure_backend(studio, project, url, _credentials(basic_user, basic_password), title)
@@ -73,7 +73,8 @@ def connect(
             studio.delete_webhook(made)
         raise
     done += _ensure_settings(studio, project)
-    said = [f"Not learned: {sentence}" for sentence in left_out] + _strategy(project, strategy)
+    said = [f"Not learned: {sentence}" for sentence in config.left_out] + _strategy(project, strategy)
+    said += [config.note] if config.note else []
     return (done or ["Nothing was to be done: the project is connected."]) + said
 
 

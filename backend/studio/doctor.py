@@ -119,6 +119,8 @@ def _config(project: Json) -> Iterator[Finding]:
     yield Finding("ok", f"Project {project['id']} {project['title']!r} has a supported label config, {labels} labels.")
     for sentence in found.left_out:
         yield Finding("warning", f"Not learned: {sentence}", "Nothing has to be done; the other controls are learned.")
+    if found.note:
+        yield Finding("ok", found.note)
 
 
 def _texts(settings: Settings, project: Json) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from backend.studio.hypertext import read_page
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
 
-_FIELD = re.compile(r"\$[\w-]+")
+FIELD = re.compile(r"\$[\w-]+")
 
 
 def field_of(control_tag: str, found: "ObjectTag") -> str:
@@ -29,7 +29,7 @@ def field_of(control_tag: str, found: "ObjectTag") -> str:
         raise UnsupportedConfig(
             f'<{tag} encoding="{attributes["encoding"]}"> is not supported.', "Import plain texts and remove encoding."
         )
-    if not _FIELD.fullmatch(str(found.value)):
+    if not FIELD.fullmatch(str(found.value)):
         raise UnsupportedConfig(
             f'<{tag} value="{found.value}"> is not supported.', 'Name one field of the data, such as value="$text".'
         )

@@ -33,10 +33,24 @@ _SUPPORTED = 'Supported are the tags that the README lists, on a <Text value="$f
 
 @dataclass(frozen=True)
 class Config:
-    """What a label config asks that can be learned; ``left_out``: a sentence for each control that cannot."""
+    """What a label config asks that can be learned; ``left_out``: a sentence for each control that cannot; ``unread``:
+    the fields that annotators are shown and that no control is about or reads."""
 
     schema: Schema
     left_out: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """What is to be said of the fields that are not read; empty without any. It may well be meant so."""
+        if not self.unread:
+            return ""
+        fields = ", ".join(f"${name}" for name in self.unread)
+        return (
+            f"The labeling interface shows {fields}, which no control reads: the model does not see it. Where answers "
+            'depend on it, name its tag too (Choices: toName="text,other") or its field (Labels: question="$other"; '
+            'TextArea: prompt="… $other").'
+        )
 
 
 def parse_schema(label_config: str) -> Schema:
@@ -52,7 +66,7 @@ def read_config(label_config: str) -> Config:
     """
     if len(label_config) > MAX_CONFIG_CHARS:
         raise TooLarge(f"The label config has {len(label_config)} characters; at most {MAX_CONFIG_CHARS} are read.")
-    nodes, objects = _read(label_config)
+    nodes, objects, headers = _read(label_config)
     if not nodes:
         raise UnsupportedConfig("The label config has no control tag with a name and a toName.", _SUPPORTED)
     found: list[Control] = []
@@ -73,7 +87,8 @@ def read_config(label_config: str) -> Config:
         raise refused[0]
     sentences = tuple(f"{error} What annotators answer there is left to them." for error in refused)
     alone = sum(map(_may_be_passed_over, nodes)) <= 1
-    return Config(Schema(tuple(found if alone else map(_among_others, found))), sentences)
+    schema = Schema(tuple(found if alone else map(_among_others, found)))
+    return Config(schema, sentences, _unread(schema, nodes, objects, headers))
 
 
 def _check_shown(control: Control, shown_in: dict[str, str]) -> None:
@@ -92,14 +107,24 @@ def _may_be_passed_over(node: Element) -> bool:
     return not remark and not refuse.is_true(node, "perRegion")
 
 
+def _unread(
+    schema: Schema, nodes: "list[Element]", found: "Mapping[str, ObjectTag]", headers: list[str]
+) -> tuple[str, ...]:
+    """The fields that are shown by object tags that no control is about, or by headers, and that are not read."""
+    about = {name for node in nodes for name in node.get("toName", "").split(",")}
+    shown = [str(tag.value) for name, tag in found.items() if name not in about] + headers
+    fields = dict.fromkeys(value[1:] for value in shown if objects.FIELD.fullmatch(value))
+    return tuple(name for name in fields if name not in schema.fields)
+
+
 def _among_others(control: Control) -> Control:
     """The control without the option ``empty``: where several are asked, one that was left empty may have been passed
     over, which answers nothing."""
     return replace(control, options={k: v for k, v in control.options.items() if k != "empty"})
 
 
-def _read(label_config: str) -> "tuple[list[Element], dict[str, ObjectTag]]":
-    """The tags that ask something, and the SDK's object tags by name."""
+def _read(label_config: str) -> "tuple[list[Element], dict[str, ObjectTag], list[str]]":
+    """The tags that ask something, the SDK's object tags by name, and what headers show."""
     if not label_config.strip():
         raise UnsupportedConfig("The project has no label config.", "Set up its labeling interface.")
     if "<!DOCTYPE" in label_config or "<!ENTITY" in label_config:
@@ -117,7 +142,8 @@ def _read(label_config: str) -> "tuple[list[Element], dict[str, ObjectTag]]":
     nodes = [node for node in root.iter() if node.get("name") in asking]
     if len(nodes) > len(asking):
         raise UnsupportedConfig("Two tags of the label config have the same name.", "Give each a name of its own.")
-    return nodes, {str(tag.name): tag for tag in interface.objects or ()}
+    headers = [node.get("value", "") for node in root.iter() if node.tag.lower() == "header"]
+    return nodes, {str(tag.name): tag for tag in interface.objects or ()}, headers
 
 
 def _spell(root: Element) -> None:
