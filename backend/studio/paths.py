@@ -6,6 +6,7 @@ Soup``), and ``options["paths"]`` has the path itself. How Label Studio shows a 
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,10 +31,6 @@ class Node:
         for child in self.children:
             yield from child.all()
 
-    def leaves(self) -> Iterator["Node"]:
-        """The nodes without children among them."""
-        return (node for node in self.all() if not node.children)
-
 
 def read_tree(element: Element) -> tuple[Node, ...]:
     """The top nodes of a control tag. Raises UnsupportedConfig for a label without a value, or twice at one place."""
@@ -49,9 +46,8 @@ def _below(element: Element, path: Path, words: tuple[str, ...]) -> tuple[Node, 
         here, value = (*path, name_of(tag.attrib)), tag.get("value") or name_of(tag.attrib)
         description = tag.get("hint") or " / ".join((*words, value))
         nodes.append(Node(here, description, _below(tag, here, (*words, value))))
-    names = [node.path[-1] for node in nodes]
-    for name in names:
-        if names.count(name) > 1:
+    for name, times in Counter(node.path[-1] for node in nodes).items():
+        if times > 1:
             raise UnsupportedConfig(f"<Choice> {name!r} is there twice.", "Remove one, or give it another alias.")
     return tuple(nodes)
 

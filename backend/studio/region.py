@@ -14,7 +14,7 @@ import numpy as np
 from backend.errors import UnsupportedConfig
 from backend.problems.region import label_at
 from backend.problems.schema import Control, Item, Output
-from backend.studio import refuse, spans
+from backend.studio import choices, refuse, spans
 from backend.studio.paths import labels_of, read_tree
 from backend.studio.places import place_in
 
@@ -28,6 +28,7 @@ def asked(node: Element) -> bool:
 
 def read_labels(node: Element) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Labels and descriptions, as of any ``<Choices>``. Raises UnsupportedConfig."""
+    choices.refuse_variants(node)
     if node.get("choice") == "multiple" or refuse.is_true(node, "allowNested"):
         raise UnsupportedConfig(
             '<Choices perRegion="true"> with several answers or nested ones is not supported.',

@@ -32,6 +32,8 @@ def read_labels(element: Element) -> tuple[tuple[str, ...], tuple[str, ...]]:
     names = [tag.get("alias") or tag.get("value") or "" for tag in tags]
     if not names or not all(name.strip() for name in names):
         raise UnsupportedConfig(f"<{element.tag}> has no <Label>, or one without a value.", "Give each a value.")
+    if varying := [name for name in names if name.startswith("$")]:
+        raise UnsupportedConfig(f'<Label value="{varying[0]}"> differs from task to task.', "Write the label itself.")
     if len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]
         raise UnsupportedConfig(f"<{element.tag}> has the label {twice!r} twice.", "Remove one of them.")

@@ -24,11 +24,21 @@ def test_the_kind_and_its_labels() -> None:
     assert (feeling.kind, feeling.labels, feeling.options) == ("choices-region", ("good", "bad"), {"type": "choices"})
 
 
-@pytest.mark.parametrize("more", ['choice="multiple"', 'allowNested="true"'])
-def test_several_answers_for_one_region_are_refused(more: str) -> None:
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ('choice="multiple"', "several answers"),
+        ('allowNested="true"', "several answers"),
+        ('choice="some"', 'choice="some"'),
+        ('value="$options"', "outside the config"),
+        ('apiUrl="http://x"', "outside the config"),
+        ('perItem="true"', "perItem"),
+    ],
+)
+def test_what_else_may_be_asked_of_a_region_is_refused(more: str, named: str) -> None:
     found = read_config(CONFIG.replace('choice="single"', more))
     assert [control.name for control in found.schema.controls] == ["entity"]
-    assert "several answers" in found.left_out[0]
+    assert named in found.left_out[0]
 
 
 def test_each_suggested_span_has_its_label_under_its_own_id() -> None:

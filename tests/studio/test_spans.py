@@ -83,6 +83,7 @@ def test_labels_descriptions_and_kind() -> None:
         ("/>", "has no <Label>"),
         ('><Label value="a"/><Label value="a"/></Labels>', "'a' twice"),
         ("><Label/></Labels>", "has no <Label>"),
+        ('><Label value="$l"/></Labels>', "differs from task to task"),
     ],
 )
 def test_labels_that_cannot_be_learned_are_refused(labels: str, said: str) -> None:
