@@ -1,8 +1,20 @@
-"""What tags of several kinds cannot be asked here."""
+"""What label configs cannot ask here, whatever the kind of control."""
 
+import re
 from xml.etree.ElementTree import Element
 
 from backend.errors import UnsupportedConfig
+
+_ASIDE = re.compile(r"<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)", re.DOTALL)
+
+
+def declarations(label_config: str) -> str:
+    """The config without comments and XML declaration. Raises UnsupportedConfig where it declares anything else: it
+    could grow or name files."""
+    text = _ASIDE.sub("", label_config)
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise UnsupportedConfig("The label config declares a document type or entities.", "Remove the declaration.")
+    return text
 
 
 def is_true(element: Element, name: str) -> bool:

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Schema
 from backend.studio import objects, refuse, textarea
-from backend.studio.kinds import KINDS, kind_of
+from backend.studio.kinds import KINDS, TAGS, kind_of
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
@@ -71,7 +71,7 @@ def read_config(label_config: str) -> Config:
         raise UnsupportedConfig("The label config has no control tag with a name and a toName.", _SUPPORTED)
     found: list[Control] = []
     refused: list[UnsupportedConfig] = []
-    shown_in: dict[str, str] = {}  # field -> object tag
+    shown_in: dict[str, tuple[str | None, ...]] = {}  # field -> object tag, and the keys of an utterance
     for node in nodes:
         try:
             control = _control(node, objects)
@@ -91,11 +91,13 @@ def read_config(label_config: str) -> Config:
     return Config(schema, sentences, _unread(schema, nodes, objects, headers))
 
 
-def _check_shown(control: Control, shown_in: dict[str, str]) -> None:
+def _check_shown(control: Control, shown_in: dict[str, tuple[str | None, ...]]) -> None:
+    how = (control.object, control.options.get("text_key"), control.options.get("name_key"))
     for field in control.shown:
-        if shown_in.setdefault(field, control.object) != control.object:
+        if shown_in.setdefault(field, how) != how:
             raise UnsupportedConfig(
-                f"The field {field!r}, which {control.name!r} is about, is shown by object tags of different kinds.",
+                f"The field {field!r}, which {control.name!r} is about, is shown by object tags of different kinds, or "
+                "with other keys (textKey, nameKey).",
                 "Show it by one, or import it under a second name.",
             )
 
@@ -127,23 +129,27 @@ def _read(label_config: str) -> "tuple[list[Element], dict[str, ObjectTag], list
     """The tags that ask something, the SDK's object tags by name, and what headers show."""
     if not label_config.strip():
         raise UnsupportedConfig("The project has no label config.", "Set up its labeling interface.")
-    if "<!DOCTYPE" in label_config or "<!ENTITY" in label_config:
-        raise UnsupportedConfig("The label config declares a document type or entities.", "Remove the declaration.")
+    text = refuse.declarations(label_config)
     from label_studio_sdk.label_interface.interface import LabelInterface
 
     try:
-        interface = LabelInterface(label_config)
-        root = ElementTree.fromstring(label_config)
+        interface = LabelInterface(text)
+        root = ElementTree.fromstring(text)
     except Exception as error:  # the SDK raises whatever its parsers raise; they have no base class in common
         raise UnsupportedConfig(f"The label config cannot be read: {error!s:.300}.", "Correct its XML.") from error
     _spell(root)
     by_name = {str(tag.name): tag for tag in interface.controls or ()}
     asking = {name for name, tag in by_name.items() if (tag.tag or "").lower() not in _AIDS}
-    nodes = [node for node in root.iter() if node.get("name") in asking]
-    if len(nodes) > len(asking):
+    nodes = [node for node in root.iter() if node.get("name") in asking or _without_object(node)]
+    if len({node.get("name") for node in nodes}) < len(nodes):
         raise UnsupportedConfig("Two tags of the label config have the same name.", "Give each a name of its own.")
     headers = [node.get("value", "") for node in root.iter() if node.tag.lower() == "header"]
     return nodes, {str(tag.name): tag for tag in interface.objects or ()}, headers
+
+
+def _without_object(node: Element) -> bool:
+    """Whether it is a control tag that the SDK does not take for one, since it is about nothing."""
+    return bool(node.get("name")) and node.tag.lower() in TAGS and not node.get("toName")
 
 
 def _spell(root: Element) -> None:

@@ -10,6 +10,8 @@ from functools import lru_cache
 from xml.etree import ElementTree
 
 from backend.active.selection import fails, parse
+from backend.errors import UnsupportedConfig
+from backend.studio import refuse
 
 ATTRIBUTE = "strategy"
 MAX_CHARS = 200
@@ -55,11 +57,9 @@ def strategy_of(label_config: str, setting: str) -> Chosen:
 
 def _named(label_config: str) -> list[str]:
     """The distinct names in the config; none where it cannot be read, of which others say why."""
-    if "<!DOCTYPE" in label_config or "<!ENTITY" in label_config:
-        return []
     try:
-        root = ElementTree.fromstring(label_config)
-    except ElementTree.ParseError:
+        root = ElementTree.fromstring(refuse.declarations(label_config))
+    except (UnsupportedConfig, ElementTree.ParseError):
         return []
     tags = [root, *(tag for tag in root.iter() if tag.get("toName"))]
     return sorted({tag.get(ATTRIBUTE, "").strip() for tag in tags} - {""})

@@ -1,3 +1,4 @@
+from time import process_time
 from typing import Any
 
 import pytest
@@ -165,6 +166,43 @@ def test_a_control_that_cannot_be_learned_is_left_out_beside_one_that_can() -> N
     assert [control.name for control in found.schema.controls] == ["topic"]
     assert [sentence.split()[0] for sentence in found.left_out] == ["<DateTime>", "<Brush>"]
     assert read_config(config(choices())).left_out == ()
+
+
+def test_a_control_without_an_object_tag_is_left_out_and_said() -> None:
+    found = read_config(config('<Rating name="stars"/>' + choices()))
+    assert [control.name for control in found.schema.controls] == ["topic"]
+    assert found.left_out[0].startswith('<Rating toName="">')
+    with pytest.raises(UnsupportedConfig, match="no control tag"):
+        parse_schema(config('<Rating/><View name="a"/>'))
+
+
+def test_what_stands_in_a_comment_declares_nothing() -> None:
+    comment = '<!-- {"data": {"html": "<!DOCTYPE html><!ENTITY x><p>a</p>"}} -->'
+    assert parse_schema(comment + config(choices()) + comment) == parse_schema(config(choices()))
+    for declared in ("<!DOCTYPE x>", f'{comment}<!DOCTYPE x [<!ENTITY e "e">]>', "<?x <!-- ?><!DOCTYPE x><!-- -->"):
+        with pytest.raises(UnsupportedConfig, match="entities"):
+            parse_schema(declared + config(choices()))
+
+
+@pytest.mark.parametrize("before", ['<?xml version="1.0" encoding="utf-8"?>', "\n<?xml version='1.0'?>\n", " \n"])
+def test_an_xml_declaration_does_not_count(before: str) -> None:
+    assert parse_schema(before + config(choices())) == parse_schema(config(choices()))
+
+
+def test_very_many_labels_are_refused_at_once() -> None:
+    many = choices("".join(f'<Choice value="{n}"/>' for n in range(20_000)))
+    started = process_time()
+    with pytest.raises(UnsupportedConfig, match="20000 labels; at most 1000"):
+        parse_schema(config(many))
+    assert process_time() - started < 3
+
+
+def test_a_dialogue_that_is_shown_by_two_keys_is_learned_by_the_first() -> None:
+    shown = '<Paragraphs name="a" value="$chat" textKey="a"/><Paragraphs name="b" value="$chat" textKey="b"/>'
+    asked = [f'<Choices name="{name}s" toName="{name}"><Choice value="x"/></Choices>' for name in "ab"]
+    found = read_config(f"<View>{shown}{''.join(asked)}</View>")
+    assert [c.name for c in found.schema.controls] == ["as"]
+    assert "other keys" in found.left_out[0]
 
 
 def test_beside_a_control_that_is_left_out_an_empty_answer_says_nothing() -> None:

@@ -28,6 +28,7 @@ def test_the_named_strategy_is_used_and_is_no_new_schema(name: str, tag: str) ->
     found = strategy_of(config, "auto")
     assert (found.name, found.source, found.problem) == (name.strip(), "label config", "")
     assert parse_schema(config).hash == parse_schema(CONFIG).hash
+    assert strategy_of(f"<?xml version='1.0' encoding='utf-8'?><!-- <!DOCTYPE html> -->{config}", "auto") == found
 
 
 @pytest.mark.parametrize("config", [CONFIG, naming(""), CONFIG.replace("<Text", '<Text strategy="badge"')])
