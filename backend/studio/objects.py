@@ -46,13 +46,22 @@ def options_of(found: "ObjectTag") -> dict[str, str]:
     return {name: str(value) for name, value in named.items() if value and value != _UTTERANCE[name]}
 
 
+def _whole(field: str, content: Content) -> Content:
+    """The content. Raises UserError for half of a surrogate pair, which no tokenizer takes."""
+    try:
+        "".join(content.texts + content.names).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"The task's field {field!r} holds half of a surrogate pair.", "Import whole text.") from None
+    return content
+
+
 def read_text(field: str, value: Any, options: Mapping[str, Any]) -> Content:
     """The text, as it is. A text that looks like an address or a path is a text: nothing is ever fetched."""
     if not isinstance(value, str):
         raise UserError(f"The task's field {field!r} holds no text but {type(value).__name__}.")
     if not value.strip():
         raise UserError(f"The task's field {field!r} is empty.")
-    return Content((value,))
+    return _whole(field, Content((value,)))
 
 
 def read_paragraphs(field: str, value: Any, options: Mapping[str, Any]) -> Content:
@@ -69,7 +78,7 @@ def read_paragraphs(field: str, value: Any, options: Mapping[str, Any]) -> Conte
     texts = tuple(str(one.get(text_key) or "") for one in value)
     if not any(text.strip() for text in texts):
         raise UserError(f"The task's field {field!r} has no utterance with a {text_key!r}.")
-    return Content(texts, tuple(str(one.get(name_key) or "") for one in value))
+    return _whole(field, Content(texts, tuple(str(one.get(name_key) or "") for one in value)))
 
 
 def read_hypertext(field: str, value: Any, options: Mapping[str, Any]) -> Content:
@@ -88,7 +97,7 @@ def read_list(field: str, value: Any, options: Mapping[str, Any]) -> Content:
     texts, names = zip(*(_entry(field, entry) for entry in value), strict=True)
     if len(set(names)) < len(names):
         raise UserError(f"The task's field {field!r} has two entries with the same id.")
-    return Content(tuple(texts), tuple(names))
+    return _whole(field, Content(tuple(texts), tuple(names)))
 
 
 def _entry(field: str, entry: Any) -> tuple[str, str]:

@@ -35,6 +35,23 @@ def test_a_text_is_a_text_whatever_it_looks_like(text: str) -> None:
     assert read_item(SCHEMA, {"text": text, "other": 1}) == Item.of(text)
 
 
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        ("Text", "a \ud800"),
+        ("HyperText", "<p>a \udc00</p>"),
+        ("Paragraphs", [{"author": "Ann", "text": "a"}, {"author": "Bob", "text": "\ud83d"}]),
+        ("Paragraphs", [{"author": "\ude00", "text": "a"}]),
+        ("List", [{"id": "1", "title": "\ud83d"}]),
+        ("List", [{"id": "\ud83d", "title": "a"}]),
+    ],
+)
+def test_half_a_surrogate_pair_is_no_text(tag: str, value: Any) -> None:
+    asked = parse_schema(f'<View><{tag} name="t" value="$t"/><TextArea name="a" toName="t"/></View>')
+    with pytest.raises(UserError, match="'t'"):
+        read_item(asked, {"t": value})
+
+
 @pytest.mark.parametrize("data", [{}, {"text": None}, {"text": 5}, {"text": ["a"]}, {"text": " \n"}, {"Text": "a"}])
 def test_a_task_without_text_says_which_field(data: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="'text'"):

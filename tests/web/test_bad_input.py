@@ -9,13 +9,15 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from backend.errors import Busy
 from backend.pipeline import retrain
 from backend.registry import versions as records
 from backend.web import middleware
 from backend.web.app import create_app
-from tests.fakes import CONFIG, CREATED_AT, KEY
+from tests.fakes import CONFIG, CREATED_AT, KEY, WordEncoder
 
 ROUTES = (
     "/setup", "/predict", "/webhook", "/train", "/versions", "/job_status", "/validate", "/delete", "/duplicate_model",
@@ -49,6 +51,9 @@ predictions = st.fixed_dictionaries(
     {"tasks": st.lists(st.fixed_dictionaries({}, optional={"id": json_values, "data": json_values}), max_size=3)},
     optional={"project": json_values, "label_config": st.sampled_from([CONFIG, "<View/>"]), "params": json_values},
 )
+
+
+JSON = {"Content-Type": "application/json"}
 
 
 def check(answer):
@@ -104,7 +109,7 @@ def test_the_webhook_answers_while_predictions_wait_for_a_model(parts, client, k
 @quick
 @given(body=json_values)
 def test_any_json(client, known, route, body):
-    check(client.post(route, content=json.dumps(body), headers={"Content-Type": "application/json"}))
+    check(client.post(route, content=json.dumps(body), headers=JSON))
 
 
 @quick
@@ -112,14 +117,14 @@ def test_any_json(client, known, route, body):
 def test_any_event_can_be_applied_or_is_refused(client, parts, known, body):
     from backend.pipeline import mirror
 
-    check(client.post("/webhook", content=json.dumps(body), headers={"Content-Type": "application/json"}))
+    check(client.post("/webhook", content=json.dumps(body), headers=JSON))
     mirror.apply_events(parts, KEY)
 
 
 @quick
 @given(body=predictions)
 def test_any_prediction(client, known, body):
-    answer = client.post("/predict", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    answer = client.post("/predict", content=json.dumps(body), headers=JSON)
     check(answer)
     if answer.status_code == 200:
         assert len(answer.json()["results"]) == len(body["tasks"])
@@ -133,13 +138,29 @@ BROKEN = (
 @pytest.mark.parametrize("route", ROUTES)
 def test_no_json(client, known, route):
     for raw in BROKEN:
-        check(client.post(route, content=raw, headers={"Content-Type": "application/json"}))
+        check(client.post(route, content=raw, headers=JSON))
 
 
 def test_half_a_surrogate_pair_is_refused_or_left_out(client, known):
     body = '{"tasks": [{"id": 1, "data": {"text": "\\ud800 x"}}], "project": "%s", "label_config": %s}'
-    check(client.post("/predict", content=body % (KEY, json.dumps(CONFIG))))
-    check(client.post("/setup", content=f'{{"project": "{KEY}", "schema": "\\ud800"}}'))
+    check(client.post("/predict", content=body % (KEY, json.dumps(CONFIG)), headers=JSON))
+    check(client.post("/setup", content=f'{{"project": "{KEY}", "schema": "\\ud800"}}', headers=JSON))
+
+
+def test_a_task_with_half_a_surrogate_pair_alone_is_blank(client, known, monkeypatch):
+    tokenizer, embed = Tokenizer(WordLevel({"<unk>": 0}, "<unk>")), WordEncoder.embed
+
+    def as_models_do(self, texts, on_progress=None):
+        tokenizer.encode_batch(list(texts))  # a TypeError where one of them is no text
+        return embed(self, texts, on_progress)
+
+    monkeypatch.setattr(WordEncoder, "embed", as_models_do)
+    body = '{"tasks": [{"id": 1, "data": {"text": "\\ud800 x"}}, {"id": 2, "data": {"text": "soup"}}], "project": "%s"}'
+    answer = client.post("/predict", content=body % KEY, headers=JSON)
+    assert answer.status_code == 200, answer.text
+    broken, whole = answer.json()["results"]
+    assert (broken["result"], broken["score"]) == ([], 1.0)
+    assert whole["result"]
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**70), 10**30, "9" * 40, "2.x", "", -1, 0])
