@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.errors import UnsupportedConfig
 from backend.problems.schema import Control, Floats, Item, Output
-from backend.studio import multiple, refuse, tree
+from backend.studio import multiple, refuse, results, tree
 from backend.studio.paths import labels_of, read_tree
 
 KIND = "choices"
@@ -80,12 +80,4 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
     if output.probs is None or not np.isfinite(output.probs).all():
         return []
     best = int(np.argmax(output.probs))
-    return [
-        {
-            "from_name": control.name,
-            "to_name": control.about,
-            "type": KIND,
-            "value": {"choices": [control.labels[best]]},
-            "score": min(1.0, max(0.0, float(output.probs[best]))),
-        }
-    ]
+    return [results.suggestion(control, KIND, {"choices": [control.labels[best]]}, output.probs[best])]

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from backend.problems.schema import Control, Floats, Item, Output
-from backend.studio import refuse, tree
+from backend.studio import refuse, results, tree
 from backend.studio.paths import Node, Path, known_path, labels_of, read_tree
 
 KIND = "choices-multiple"
@@ -86,12 +86,5 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
     if not len(chosen) or not np.isfinite(output.confidence):
         return []
     kind, paths = str(control.options["type"]), control.options.get("paths", control.labels)
-    return [
-        {
-            "from_name": control.name,
-            "to_name": control.about,
-            "type": kind,
-            "value": {kind: [list(paths[at]) if "paths" in control.options else paths[at] for at in chosen]},
-            "score": min(1.0, max(0.0, float(output.confidence))),
-        }
-    ]
+    names = [list(paths[at]) if "paths" in control.options else paths[at] for at in chosen]
+    return [results.suggestion(control, kind, {kind: names}, output.confidence)]

@@ -9,7 +9,7 @@ import numpy as np
 
 from backend.errors import UnsupportedConfig
 from backend.problems.schema import Control, Item, Output
-from backend.studio import refuse
+from backend.studio import refuse, results
 
 KIND = "number"
 
@@ -53,8 +53,7 @@ def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | 
 
 
 def _given(region: Mapping[str, Any]) -> float | None:
-    value = region.get("value")
-    given = value.get("number") if isinstance(value, Mapping) else None
+    given = results.value_of(region).get("number")
     if not isinstance(given, int | float) or isinstance(given, bool) or abs(given) > 1e30:
         return None
     return float(given) if math.isfinite(given) else None
@@ -70,12 +69,5 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
     if output.answer is None or not math.isfinite(output.answer) or not math.isfinite(output.confidence):
         return []
     number = float(output.answer)
-    return [
-        {
-            "from_name": control.name,
-            "to_name": control.about,
-            "type": KIND,
-            "value": {"number": int(number) if number.is_integer() else number},
-            "score": min(1.0, max(0.0, float(output.confidence))),
-        }
-    ]
+    value = {"number": int(number) if number.is_integer() else number}
+    return [results.suggestion(control, KIND, value, output.confidence)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from backend.errors import UnsupportedConfig
 from backend.problems.schema import Control, Floats, Item, Output
-from backend.studio import multiple
+from backend.studio import multiple, results
 
 KIND = "pairwise"
 
@@ -39,8 +39,8 @@ def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | 
     """How much one annotation prefers the left text: 1, 0, or one half where it is empty and that is an answer."""
     if not regions:
         return NEITHER if control.options.get("empty") else None
-    values = [region.get("value") for region in regions]
-    found = {value["selected"] for value in values if isinstance(value, Mapping) and value.get("selected") in SIDES}
+    said = [results.value_of(region).get("selected") for region in regions]
+    found = {side for side in said if side in SIDES}
     return float(found.pop() == "left") if len(found) == 1 else None
 
 
@@ -55,12 +55,4 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
     if output.probs is None or not np.isfinite(output.probs).all():
         return []
     best = int(np.argmax(output.probs))
-    return [
-        {
-            "from_name": control.name,
-            "to_name": control.about,
-            "type": KIND,
-            "value": {"selected": SIDES[best]},
-            "score": min(1.0, max(0.0, float(output.probs[best]))),
-        }
-    ]
+    return [results.suggestion(control, KIND, {"selected": SIDES[best]}, output.probs[best])]

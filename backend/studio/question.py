@@ -15,7 +15,7 @@ import numpy as np
 
 from backend.errors import UnsupportedConfig
 from backend.problems.schema import Content, Control, Item, Output
-from backend.studio import refuse
+from backend.studio import refuse, results
 from backend.studio.multiple import answers
 from backend.studio.places import PLACES, place_in, region_id
 
@@ -70,10 +70,8 @@ def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | 
     content = item.fields[control.text_field]
     found: list[Span] = []
     for region in regions:
-        value = region.get("value")
-        if isinstance(value, Mapping):
-            typed = control.options["type"] == "textarea"
-            found += _typed(content.text, value) if typed else _marked(control, content, value)
+        value, typed = results.value_of(region), control.options["type"] == "textarea"
+        found += _typed(content.text, value) if typed else _marked(control, content, value)
     return tuple(dict.fromkeys(found)) or None
 
 
@@ -114,13 +112,5 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
     kind = str(control.options["type"])
     content = item.fields[control.text_field]
     place = {**PLACES[control.object].write(content, start, end), kind: list(control.labels)}
-    return [
-        {
-            "id": region_id(control, (start, end)),
-            "from_name": control.name,
-            "to_name": control.about,
-            "type": kind,
-            "value": {"text": [text]} if kind == "textarea" else place,
-            "score": min(1.0, max(0.0, float(output.confidence))),
-        }
-    ]
+    value = {"text": [text]} if kind == "textarea" else place
+    return [{"id": region_id(control, (start, end)), **results.suggestion(control, kind, value, output.confidence)}]

@@ -8,7 +8,7 @@ import numpy as np
 
 from backend.errors import UnsupportedConfig
 from backend.problems.schema import Control, Item, Output
-from backend.studio import refuse
+from backend.studio import refuse, results
 
 KIND = "ranker"
 
@@ -39,8 +39,7 @@ def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | 
 
 def _ids(control: Control, region: Mapping[str, Any]) -> list[str] | None:
     """The ids of a region; Label Studio once wrote them without the control's name."""
-    value = region.get("value")
-    ranker = value.get("ranker") if isinstance(value, Mapping) else None
+    ranker = results.value_of(region).get("ranker")
     ids = ranker.get(control.name) if isinstance(ranker, Mapping) else ranker
     return ids if isinstance(ids, list) and all(isinstance(name, str) for name in ids) else None
 
@@ -56,12 +55,5 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
     if output.answer is None or not np.isfinite(output.confidence):
         return []
     (order,), names = output.answer, item.fields[control.text_field].names
-    return [
-        {
-            "from_name": control.name,
-            "to_name": control.about,
-            "type": KIND,
-            "value": {"ranker": {control.name: [names[at] for at in order]}},
-            "score": min(1.0, max(0.0, float(output.confidence))),
-        }
-    ]
+    value = {"ranker": {control.name: [names[at] for at in order]}}
+    return [results.suggestion(control, KIND, value, output.confidence)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from backend.errors import UnsupportedConfig
 from backend.problems.schema import Control, Floats, Item, Output
-from backend.studio import refuse
+from backend.studio import refuse, results
 
 KIND = "rating"
 
@@ -33,8 +33,7 @@ def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | 
 
 
 def _stars(region: Mapping[str, Any]) -> int | None:
-    value = region.get("value")
-    stars = value.get("rating") if isinstance(value, Mapping) else None
+    stars = results.value_of(region).get("rating")
     sound = isinstance(stars, int | float) and not isinstance(stars, bool) and stars >= 1 and stars == stars // 1
     return int(stars) if sound and stars is not None else None
 
@@ -49,12 +48,4 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
     """One region with the stars of the answer; its ``score`` is the probability that these are exactly right."""
     if output.answer is None or not np.isfinite(output.answer).all() or not np.isfinite(output.confidence):
         return []
-    return [
-        {
-            "from_name": control.name,
-            "to_name": control.about,
-            "type": KIND,
-            "value": {"rating": int(np.argmax(output.answer)) + 1},
-            "score": min(1.0, max(0.0, float(output.confidence))),
-        }
-    ]
+    return [results.suggestion(control, KIND, {"rating": int(np.argmax(output.answer)) + 1}, output.confidence)]

@@ -14,7 +14,7 @@ import numpy as np
 from backend.errors import UnsupportedConfig
 from backend.problems.region import label_at
 from backend.problems.schema import Control, Item, Output
-from backend.studio import choices, refuse, spans
+from backend.studio import choices, refuse, results, spans
 from backend.studio.paths import labels_of, read_tree
 from backend.studio.places import place_in
 
@@ -63,16 +63,8 @@ def encode(control: Control, output: Output, item: Item, others: Sequence[Mappin
         probs = label_at(output, *place)
         best = int(np.argmax(probs))
         where = {key: x for key, x in value.items() if key != region["type"]}
-        found.append(
-            {
-                "id": region["id"],
-                "from_name": control.name,
-                "to_name": control.about,
-                "type": "choices",
-                "value": {**where, "choices": [control.labels[best]]},
-                "score": min(1.0, max(0.0, float(probs[best]))),
-            }
-        )
+        said = {**where, "choices": [control.labels[best]]}
+        found.append({"id": region["id"], **results.suggestion(control, "choices", said, probs[best])})
     return found
 
 

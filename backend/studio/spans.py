@@ -12,7 +12,7 @@ import numpy as np
 
 from backend.errors import UnsupportedConfig
 from backend.problems.schema import Control, Item, Output
-from backend.studio import refuse
+from backend.studio import refuse, results
 from backend.studio.multiple import answers
 from backend.studio.places import PLACES, place_in, region_id
 
@@ -59,9 +59,9 @@ def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | 
     known = {label: at for at, label in enumerate(control.labels)}
     found = set()
     for region in regions:
-        value = region.get("value")
-        labels = value.get(key, value.get("labels")) if isinstance(value, Mapping) else None
-        place = place_in(control.object, content, value) if isinstance(value, Mapping) else None
+        value = results.value_of(region)
+        labels = value.get(key, value.get("labels"))
+        place = place_in(control.object, content, value)
         if place is not None and isinstance(labels, list):
             found |= {(*place, known[label]) for label in labels if isinstance(label, str) and label in known}
     return frozenset(found) or None
@@ -86,11 +86,12 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
     return [
         {
             "id": region_id(control, place),
-            "from_name": control.name,
-            "to_name": control.about,
-            "type": key,
-            "value": {**PLACES[control.object].write(content, place[0], place[1]), key: [name for name, _ in labels]},
-            "score": min(1.0, max(0.0, float(min(score for _, score in labels)))),
+            **results.suggestion(
+                control,
+                key,
+                {**PLACES[control.object].write(content, place[0], place[1]), key: [name for name, _ in labels]},
+                min(score for _, score in labels),
+            ),
         }
         for place, labels in sorted(places.items())
         if np.isfinite([score for _, score in labels]).all()

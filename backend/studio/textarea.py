@@ -13,7 +13,7 @@ import numpy as np
 
 from backend.problems.schema import Control, Item, Output
 from backend.problems.writing import Texts, named_fields
-from backend.studio import refuse
+from backend.studio import refuse, results
 
 KIND = "textarea"
 OBJECTS = frozenset({"text", "hypertext", "paragraphs", "list"})
@@ -43,8 +43,7 @@ def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | 
 
 
 def _texts(region: Mapping[str, Any]) -> list[str]:
-    value = region.get("value")
-    given = value.get("text") if isinstance(value, Mapping) else None
+    given = results.value_of(region).get("text")
     if isinstance(given, str):
         given = [given]
     return [text for text in given if isinstance(text, str)] if isinstance(given, list) else []
@@ -61,12 +60,4 @@ def encode(control: Control, output: Output, item: Item) -> list[dict[str, Any]]
     texts = [text for text in output.answer or () if text.strip()][: control.options.get("most")]
     if not texts or not np.isfinite(output.confidence):
         return []
-    return [
-        {
-            "from_name": control.name,
-            "to_name": control.about,
-            "type": KIND,
-            "value": {"text": texts},
-            "score": min(1.0, max(0.0, float(output.confidence))),
-        }
-    ]
+    return [results.suggestion(control, KIND, {"text": texts}, output.confidence)]

@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element
 
 from backend.problems.schema import Control, Item, Output
 from backend.studio.paths import Node, Path, known_path, labels_of, read_tree
+from backend.studio.results import value_of
 
 SINGLE = "choices-tree"
 
@@ -74,7 +75,6 @@ def entries_of(regions: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
     """What the regions of one control list under ``key``."""
     found: list[Any] = []
     for region in regions:
-        value = region.get("value")
-        chosen = value.get(key) if isinstance(value, Mapping) else None
+        chosen = value_of(region).get(key)
         found += chosen if isinstance(chosen, list) else [chosen] if isinstance(chosen, str) else []
     return found
