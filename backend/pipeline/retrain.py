@@ -256,7 +256,7 @@ def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str)
     held_out = [example_from(trained_schema, e) for e in content["held_out"]]
     generator = parts.host.generator(trained_schema)
     version = load_version(parts.storage.get(location), parts.host.encoder(), generator)
-    outputs = _outputs(version, held_out)
+    outputs = version.outputs_apart(held_out)
     quality = qualities(trained_schema, held_out, outputs, parts.settings.weights)
     verdict = _verdict(parts, project, held_out, quality)
     if schema.hash == trained_schema.hash:
@@ -343,10 +343,6 @@ def qualities(
     return np.divide(total, whole, out=np.zeros(len(examples)), where=whole > 0)
 
 
-def _outputs(version: Version, held_out: Sequence[Example]) -> Outputs:
-    return version.predict([e.item for e in held_out])
-
-
 def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], version: Version) -> dict[str, Any]:
     """See :func:`evaluate`; compared with the newest version of the same schema, and the newest of far fewer labels."""
     schema = project.asks()
@@ -364,7 +360,7 @@ def _verdict(parts: Parts, project: Project, held_out: Sequence[Example], new: N
     row = due.active_version(parts, project)
     if row is None:
         return "ready"
-    outputs = _outputs(load(parts, project, row.name), held_out)
+    outputs = load(parts, project, row.name).outputs_apart(held_out)
     old = qualities(project.asks(), held_out, outputs, parts.settings.weights)
     if not worse_beyond_noise(old, new):
         return "ready"

@@ -134,6 +134,13 @@ class Problem(Protocol):
         """A trained head with its probabilities made honest on held-out examples, all with a target; may be none. Those
         that weigh less than 1 are opinions: what the version before answers to tasks without a label."""
 
+    def calibrated_apart(
+        self, control: Control, head: LinearHead, model: Any, folds: Sequence[Sequence[Example]]
+    ) -> list[LinearHead]:
+        """For each fold of the held-out examples the head that was :meth:`calibrated` on the others, to measure that
+        fold with: an answer that helped to decide what is said would flatter it. None where calibration decides hardly
+        any answer."""
+
     # --------------------------------------------------------------------------------------------------- judgements
     def answer(self, output: Output) -> Any | None:
         """What the output says as a target; None where it says nothing."""

@@ -23,7 +23,18 @@ from backend.models.writer import TextTask, train_writer
 from backend.problems.base import problem_for
 from backend.problems.examples import learnable
 from backend.problems.schema import Control, Example, Schema
-from backend.problems.version import GENERATOR, HEADS, META, cold_head, load_heads, model_for, save_heads
+from backend.problems.version import (
+    FOLDS,
+    GENERATOR,
+    HEADS,
+    META,
+    apart_name,
+    cold_head,
+    fold_of,
+    load_heads,
+    model_for,
+    save_heads,
+)
 
 ENCODER = "encoder"
 FEWEST = 4  # examples in an update
@@ -165,9 +176,10 @@ def measured(
     generator: Generator | None = None,
     opinions: Sequence[Example] = (),
 ) -> tuple[dict[str, LinearHead], dict[str, Any]]:
-    """Calibrated heads, and for each control ``{"n", "quality": {task id: number in [0, 1]}}`` on held-out examples.
+    """Calibrated heads, and for each control ``{"n"}``, on how many held-out examples.
 
-    A control that could not be learned has its cold head.
+    A control that could not be learned has its cold head. Beside a head stand those that measure it: see
+    :meth:`Version.outputs_apart`.
     """
     heads: dict[str, LinearHead] = {}
     metrics: dict[str, Any] = {}
@@ -179,11 +191,11 @@ def measured(
         examples = [e for e in held_out if name in e.targets]
         model = model_for(control, encoder, generator)
         doubted = [e for e in opinions if name in e.targets] if problem.opinions else []
-        heads[name] = head = problem.calibrated(control, trained[name], model, [*examples, *doubted])
-        outputs = problem.outputs(control, head, problem.read(control, head, model, [e.item for e in examples]))
-        quality = [problem.quality(control, o, e.targets[name]) for o, e in zip(outputs, examples, strict=True)]
-        by_task = {str(e.task_id): q for e, q in zip(examples, quality, strict=True)}
-        metrics[name] = {"n": len(examples), "quality": by_task}
+        heads[name] = problem.calibrated(control, trained[name], model, [*examples, *doubted])
+        folds = [[e for e in examples if fold_of(e) == fold] for fold in range(FOLDS)]
+        apart = problem.calibrated_apart(control, trained[name], model, folds) if examples else []
+        heads |= {apart_name(name, fold): replace(h, weight=h.weight[:, :0]) for fold, h in enumerate(apart)}
+        metrics[name] = {"n": len(examples)}
     return heads, metrics
 
 

@@ -15,22 +15,23 @@ from backend.errors import ModelError
 from backend.models.encoder import Encoder
 from backend.problems.base import problem_for
 from backend.problems.judge import Judge
-from backend.problems.schema import Control, Floats, Item, Output, Schema
+from backend.problems.schema import Control, Example, Floats, Item, Output, Schema
 
 if TYPE_CHECKING:
     from backend.models.generator import Generator
 
 META, HEADS = "version.json", "heads.safetensors"
 GENERATOR = "generator"  # folder of the generator's adapter in a version's
-
+FOLDS = 5  # of held-out tasks, by their ids: a task that comes later and one whose label changes have their fold too
 
 AT_ONCE = 256  # items that a head which keeps a judgement reads at a time: what it reads of one is large
 
 
 @dataclass(frozen=True)
 class Version:
-    """What predicts. Immutable, so that threads may share it. ``meta`` is the content of ``version.json``;
-    ``generator`` writes the texts of controls that want some, None: nothing does."""
+    """What predicts. Immutable, so that threads may share it. ``heads`` by control, with those of :func:`apart_name`;
+    ``meta`` is the content of ``version.json``; ``generator`` writes the texts of controls that want some, None:
+    nothing does."""
 
     encoder: Encoder
     heads: Mapping[str, LinearHead]
@@ -117,6 +118,22 @@ class Version:
         """What is said of items, for each control by name, in order."""
         return self.rows_and_outputs(items)[1]
 
+    def outputs_apart(self, examples: Sequence[Example]) -> dict[str, list[Output]]:
+        """What is said of held-out examples, for each control by name, in order: to be measured, each by heads that
+        were calibrated on other ones where calibration decides what is said."""
+
+        def apart(fold: int) -> dict[str, LinearHead]:
+            there = {c.name: self.heads.get(apart_name(c.name, fold)) for c in self.schema.controls}
+            return {c: replace(head, weight=self.heads[c].weight) for c, head in there.items() if head is not None}
+
+        said = {c.name: self._silence(c, [e.item for e in examples]) for c in self.schema.controls}
+        folds = np.array([fold_of(e) if apart(0) else 0 for e in examples], np.int64)
+        for fold in np.unique(folds).tolist():
+            at = np.flatnonzero(folds == fold).tolist()
+            for name, outputs in self.with_heads(apart(fold)).predict([examples[i].item for i in at]).items():
+                _put(said[name], at, outputs)
+        return said
+
     def guided(self, item: Item, given: Mapping[str, Any]) -> dict[str, Output]:
         """What is said of an item that an annotator is working on, by control: of those for which it makes a difference
         that targets are ``given``."""
@@ -178,6 +195,17 @@ class Version:
 def model_for(control: Control, encoder: Encoder, generator: "Generator | None") -> Any:
     """The model that reads for a control."""
     return generator if problem_for(control).reads == "generator" else encoder
+
+
+def fold_of(example: Example) -> int:
+    """Which of the ``FOLDS`` a held-out example is in."""
+    return example.task_id % FOLDS
+
+
+def apart_name(control: str, fold: int) -> str:
+    """What the head is called that a control is measured with on a fold of the held-out examples. It is kept without
+    its weight, which is that of the control's own head: many labels make it large, and calibration leaves it."""
+    return f"{control}/{fold}"
 
 
 def _having(control: Control, items: Sequence[Item]) -> list[int]:

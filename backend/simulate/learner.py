@@ -42,6 +42,9 @@ class Learner(Protocol):
     def outputs(self, items: Sequence[Item]) -> dict[str, list[Output]]:
         """What the version says of tasks or test items, by control."""
 
+    def audited(self, held_out: Sequence[Example]) -> dict[str, list[Output]]:
+        """What a project would measure the version by: see :meth:`Version.outputs_apart`."""
+
     def clusters(self, choosable: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
         """Cluster numbers (N,) of the tasks in ``choosable`` (N,), -1 elsewhere; made once for each version."""
 
@@ -67,6 +70,10 @@ class FrozenLearner:
 
     def outputs(self, items: Sequence[Item]) -> dict[str, list[Output]]:
         return self.version.outputs(items, self._store.get(items))
+
+    def audited(self, held_out: Sequence[Example]) -> dict[str, list[Output]]:
+        """As of all items: no project serves such a version, and several labels look a little better than they are."""
+        return self.outputs([e.item for e in held_out])
 
     def clusters(self, choosable: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
         if self._clusters is None:
@@ -120,6 +127,9 @@ class AdapterLearner:
 
     def outputs(self, items: Sequence[Item]) -> dict[str, list[Output]]:
         return self.version.predict(items)
+
+    def audited(self, held_out: Sequence[Example]) -> dict[str, list[Output]]:
+        return self.version.outputs_apart(held_out)
 
     def clusters(self, choosable: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
         if self._clusters is None:

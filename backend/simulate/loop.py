@@ -103,7 +103,7 @@ class Run:
     def _measured(self) -> Row:
         learner, data, schema = self._learner, self._data, self._data.schema
         held_out = examples(data, [p for p in self._labelled if self._audit[p]])
-        audit = measure.audit(schema, learner.outputs([e.item for e in held_out]), held_out, self._plan.weights)
+        audit = measure.audit(schema, learner.audited(held_out), held_out, self._plan.weights)
         answers = self._answered()
         self._note_audit(audit)
         self._note_answers(answers)

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from backend.active.head import LinearHead
 from backend.pipeline import mirror, retrain
 from backend.pipeline.evaluation import earlier_one, evaluate, stop_set
 from backend.pipeline.pool import read_labels
 from backend.pipeline.status import status
 from backend.problems.schema import Output
-from backend.problems.version import cold_version
+from backend.problems.version import FOLDS, apart_name, cold_version
 from backend.registry import versions as records
 from tests.fakes import KEY, WordEncoder, text_of
 
@@ -176,3 +177,26 @@ def test_a_version_is_compared_with_the_newest_one_of_far_fewer_labels(parts, st
     assert three["change"] == {"before": two["labels"], "labels": three["labels"], "share": three["change"]["share"]}
     assert one["labels"] < two["labels"] < three["labels"]
     assert three["cross_validation"] == []
+
+
+def test_audit_and_gate_measure_by_heads_that_the_answers_did_not_calibrate(
+    parts, studio, project, monkeypatch, tmp_path
+):
+    """Where a version has such heads, they say what is measured: here always the same label."""
+    cold = cold_version(WordEncoder(), project.asks())
+    nothing = cold.heads["topic"].weight[:, :0]
+    one, other = (
+        {apart_name("topic", n): LinearHead(nothing, 99 * np.eye(3, dtype=np.float32)[label]) for n in range(FOLDS)}
+        for label in (0, 1)
+    )
+    monkeypatch.setattr(retrain, "load_version", lambda *_: cold.with_heads(one))
+    monkeypatch.setattr(retrain, "load", lambda *_: cold.with_heads(other))
+    label(parts, studio, 60)
+    row = register(parts, tmp_path / "trained")
+    table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
+    _, held_out = retrain.split(table, read_labels(parts.registry, project, table))
+    correct = np.sum([e.targets["topic"] for e in held_out], axis=0)
+    assert row.audit["correct"] == correct[0]
+    records.activate(parts.registry, KEY, row.name, row.name, "test")
+    verdict = retrain._verdict(parts, project, held_out * 9, np.zeros(9 * len(held_out)))
+    assert verdict.endswith(f"0 right, not {9 * correct[1]:.0f}")

@@ -1,6 +1,7 @@
 """A version with several labels for each text: from training to a loaded version that answers the same."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.pipeline.decide import Field, Policy, decide, fresh_judge
 from backend.problems.base import problem_for
-from backend.problems.schema import Control, Example, Item, Schema
+from backend.problems.schema import Control, Example, Item, Output, Schema
 from backend.problems.training import train_version
-from backend.problems.version import cold_version, load_version
+from backend.problems.version import FOLDS, cold_version, load_version
 
 CONTROL = Control(
     "asks", "choices-multiple", "text", "text", ("number", "man", "city"), ("how many", "who", "where"),
@@ -43,6 +44,28 @@ def test_what_is_learned_is_there_after_loading(encoder: Encoder, tmp_path: Path
     assert head.extra["positives"].tolist() == [16, 16, 16]
     assert head.extra["thresholds"].shape == (3,)
     assert all(0 <= o.confidence <= 1 for o in outputs)
+
+
+def test_a_held_out_answer_decides_nothing_of_what_is_measured_on_it(encoder: Encoder, tmp_path: Path) -> None:
+    """Thresholds of all held-out answers serve; what is said of one to measure it, the others decide."""
+    train, held = [example(n) for n in range(32)], [example(n) for n in range(32, 72)]
+    turned = [replace(e, targets={"asks": 1 - e.targets["asks"]}) if e.task_id % FOLDS == 2 else e for e in held]
+    versions = []
+    for name, answers in (("a", held), ("b", turned)):
+        train_version(encoder, SCHEMA, train, answers, replace(RECIPE, steps=5), tmp_path / name, lambda *_: None)
+        versions.append(load_version(tmp_path / name, encoder))
+    served = [probs(v.predict([e.item for e in held])) for v in versions]
+    measured = [probs(v.outputs_apart(held)) for v in versions]
+    same = np.array([e.task_id % FOLDS == 2 for e in held])
+    assert np.array_equal(measured[0][same], measured[1][same])
+    assert (measured[0][~same] != measured[1][~same]).any()
+    assert (served[0] != served[1]).any()
+    later = [replace(e, task_id=e.task_id + 100) for e in turned]  # what is answered after the training
+    assert np.array_equal(probs(versions[0].outputs_apart(later)), measured[0])
+
+
+def probs(outputs: dict[str, list[Output]]) -> np.ndarray:
+    return np.stack([output.probs for output in outputs["asks"]])
 
 
 def test_before_any_label_there_is_an_answer(encoder: Encoder) -> None:
