@@ -258,9 +258,10 @@ def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str)
     version = load_version(parts.storage.get(location), parts.host.encoder(), generator)
     outputs = version.outputs_apart(held_out)
     quality = qualities(trained_schema, held_out, outputs, parts.settings.weights)
-    verdict = _verdict(parts, project, held_out, quality)
-    if schema.hash == trained_schema.hash:
-        meta = {**meta, "features": version.base_id, "evaluation": _evaluation(parts, project, content, version)}
+    meta, verdict = {**meta, "features": version.base_id}, "ready"
+    if schema.hash == trained_schema.hash:  # else the active version is asked something else
+        verdict = _verdict(parts, project, held_out, quality)
+        meta = {**meta, "evaluation": _evaluation(parts, project, content, version)}
     row = records.add_version(
         parts.registry,
         key,
@@ -297,7 +298,7 @@ def discard(parts: Parts, snapshot: Mapping[str, Any]) -> None:
 def audit_result(
     schema: Schema, held_out: Sequence[Example], outputs: Outputs, settings: Settings
 ) -> dict[str, Any] | None:
-    """``{"n", "metric", "correct", "value", "low", "high", …, "controls"}``, None without an example.
+    """``{"n", "metric", "correct", "value", "low", "high", …, "controls"}``, None without an example that counts.
 
     ``value`` is the mean quality of the answers; with one control ``metric`` is its name and what else its problem
     reports stands beside it, ``{"value", "low", "high"}`` each. With several ``controls`` has all that for each.
@@ -308,9 +309,10 @@ def audit_result(
     measured = {name: audit for name, audit in by_control.items() if audit is not None}
     if len(schema.controls) == 1:
         return measured.get(schema.controls[0].name)
-    right = float(qualities(schema, held_out, outputs, settings.weights).sum())
-    whole = {"metric": "quality", **_mean_json(right, len(held_out))}
-    return {**whole, "controls": measured}
+    quality = qualities(schema, held_out, outputs, settings.weights)
+    if not len(quality):
+        return None
+    return {"metric": "quality", **_mean_json(float(quality.sum()), len(quality)), "controls": measured}
 
 
 def _audit_of(control: Control, held_out: Sequence[Example], outputs: Sequence[Output], seed: int) -> Any:
@@ -331,8 +333,10 @@ def _mean_json(right: float, n: int) -> dict[str, Any]:
 def qualities(
     schema: Schema, examples: Sequence[Example], outputs: Outputs, weights: Mapping[str, float]
 ) -> NDArray[np.float64]:
-    """How right the answers are (N,), in [0, 1]: the weighted mean over the controls that the example has a target
-    of."""
+    """How right the answers are, in [0, 1]: the weighted mean over the controls that the example has a target of.
+
+    In order, without the examples that only have targets of controls that weigh nothing.
+    """
     total, whole = np.zeros(len(examples)), np.zeros(len(examples))
     for control in schema.controls:
         problem, weight = problem_for(control), weights.get(control.name, 1.0)
@@ -340,7 +344,7 @@ def qualities(
             if control.name in example.targets:
                 total[at] += weight * problem.quality(control, output, example.targets[control.name])
                 whole[at] += weight
-    return np.divide(total, whole, out=np.zeros(len(examples)), where=whole > 0)
+    return np.asarray(total[whole > 0] / whole[whole > 0])
 
 
 def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], version: Version) -> dict[str, Any]:

@@ -134,7 +134,8 @@ class Run:
             return None
         sample = examples(self._data, rest.tolist())
         outputs = self._learner.outputs([e.item for e in sample])
-        return float(qualities(self._data.schema, sample, outputs, self._plan.weights).mean())
+        quality = qualities(self._data.schema, sample, outputs, self._plan.weights)
+        return float(quality.mean()) if len(quality) else None
 
     def _note_audit(self, audit: Mapping[str, Any] | None) -> None:
         if audit and len(self._labelled) > audit["n"]:

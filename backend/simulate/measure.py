@@ -36,12 +36,12 @@ def _scores(schema: Schema, name: str, outputs: Sequence[Output], examples: Sequ
 def audit(
     schema: Schema, outputs: Outputs, examples: Sequence[Example], weights: Mapping[str, float]
 ) -> dict[str, Any] | None:
-    """What a project would be shown: quality on the audit tasks with its interval; None without any."""
-    if not examples:
+    """What a project would be shown: quality on the audit tasks with its interval; None without any that counts."""
+    quality = qualities(schema, examples, outputs, weights)
+    if not len(quality):
         return None
-    right = float(qualities(schema, examples, outputs, weights).sum())
-    interval = accuracy_interval(right, len(examples))
-    return {"n": len(examples), "value": interval.value, "low": interval.low, "high": interval.high}
+    interval = accuracy_interval(float(quality.sum()), len(quality))
+    return {"n": len(quality), "value": interval.value, "low": interval.low, "high": interval.high}
 
 
 def characters(schema: Schema, batch: Sequence[Item]) -> int:

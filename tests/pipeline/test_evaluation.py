@@ -8,10 +8,11 @@ from backend.pipeline import mirror, retrain
 from backend.pipeline.evaluation import earlier_one, evaluate, stop_set
 from backend.pipeline.pool import read_labels
 from backend.pipeline.status import status
-from backend.problems.schema import Output
+from backend.problems.schema import Control, Example, Item, Output, Schema
 from backend.problems.version import FOLDS, apart_name, cold_version
 from backend.registry import versions as records
-from tests.fakes import KEY, WordEncoder, text_of
+from backend.simulate import measure
+from tests.fakes import KEY, LABELS, WordEncoder, text_of
 
 
 @pytest.fixture
@@ -200,3 +201,20 @@ def test_audit_and_gate_measure_by_heads_that_the_answers_did_not_calibrate(
     records.activate(parts.registry, KEY, row.name, row.name, "test")
     verdict = retrain._verdict(parts, project, held_out * 9, np.zeros(9 * len(held_out)))
     assert verdict.endswith(f"0 right, not {9 * correct[1]:.0f}")
+
+
+def test_a_held_out_task_whose_answers_weigh_nothing_measures_nothing(parts, studio, project):
+    one, other = (Control(name, "choices", "text", "text", LABELS, LABELS) for name in "ab")
+    schema, right, wrong = Schema((one, other)), np.eye(3, dtype=np.float32)[0], np.eye(3, dtype=np.float32)[1]
+    both = [Example(n, Item.of("x"), {"a": right, "b": right}) for n in range(5)]
+    light = [Example(n, Item.of("x"), {"b": right}) for n in range(5, 10)]
+    outputs = {"a": [Output(right)] * 10, "b": [Output(wrong)] * 10}
+    settings = parts.settings.model_copy(update={"control_weights": "b=0"})
+    found = retrain.audit_result(schema, [*both, *light], outputs, settings)
+    assert (found["n"], found["value"]) == (5, 1)
+    assert (found["controls"]["b"]["n"], found["controls"]["b"]["value"]) == (10, 0)
+    assert retrain.qualities(schema, [*light, *both], outputs, settings.weights).tolist() == [1] * 5
+    only = {name: said[:5] for name, said in outputs.items()}
+    assert retrain.audit_result(schema, light, only, settings) is None
+    assert measure.audit(schema, only, light, settings.weights) is None
+    assert measure.audit(schema, outputs, [*both, *light], settings.weights)["n"] == 5
