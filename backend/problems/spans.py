@@ -126,7 +126,7 @@ class Spans(Common):
                 start, end = min(own)[0], max(place[1] for place in own)
             elif first < last:
                 start, end = int(units.offsets[first, 0]), int(units.offsets[last - 1, 1])
-            for at in _occurrences(text, text[start:end]):
+            for at in _occurrences(text, start, end):
                 if at == start or units.exact(at, at + end - start):
                     found[at, at + end - start, label] = _mean(tags, reading, at, at + end - start, label)
         places = sorted(found)
@@ -336,9 +336,12 @@ def _mean(tags: Tags, reading: Reading, start: int, end: int, label: int) -> flo
     return float(np.exp(logs.mean()))
 
 
-def _occurrences(text: str, wanted: str) -> list[int]:
-    """Where a text, which is not empty, begins in another; without overlaps."""
-    return [found.start() for found in re.finditer(re.escape(wanted), text)] if wanted else []
+def _occurrences(text: str, start: int, end: int) -> list[int]:
+    """Where the text of a place begins, in order: there, before it and behind it, without overlaps; nowhere if it has
+    no characters."""
+    same = re.compile(re.escape(text[start:end]))
+    before, behind = ([found.start() for found in same.finditer(part)] for part in (text[:start], text[end:]))
+    return [*before, start, *(end + at for at in behind)] if start < end else []
 
 
 def _counts(said: Sequence[Span], target: Sequence[Span]) -> NDArray[np.int64]:

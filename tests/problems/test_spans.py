@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,16 @@ def test_a_smart_selection_is_drawn_to_what_is_seen_and_found_elsewhere(version)
     assert max(other.extra["scores"]) < min(rough.extra["scores"])
     assert version.guided(item, {}) == {}
     assert version.guided(item, {"entity": []})["entity"].answer == []
+
+
+@pytest.mark.parametrize("mark", [(0, 11), (8, 19)])
+def test_what_an_annotator_marked_is_suggested_where_its_text_overlaps_itself(version, mark) -> None:
+    output = version.guided(Item.of("the man the man the"), {"entity": [(*mark, 1, 1.0)]})["entity"]
+    assert [span[:3] for span in output.answer] == [(*mark, 1)]
+    longer = version.guided(Item.of("the man " * 6), {"entity": [(*mark, 1, 1.0)]})["entity"].answer
+    assert (*mark, 1, 1.0) in longer
+    assert len(longer) == (3 if mark[0] == 0 else 2)
+    assert all(one[1] < other[0] for one, other in pairwise(longer))
 
 
 def test_a_long_text_is_read_in_windows_to_its_end(version) -> None:
