@@ -270,7 +270,12 @@ def worth(tags: Tags, log_probs: NDArray[np.float64]) -> float:
 def _lesson(tags: Tags, units: Units, spans: Sequence[Span], seed: int) -> Lesson:
     wanted = _unit_targets(tags, units, spans).astype(np.float32)
     every = np.column_stack([np.arange(len(units.unit)), units.unit])
-    return lesson(units, every, wanted, wanted[:, tags.layers()[0].start] < 1, seed)
+    return lesson(units, every, wanted, _marked(tags, wanted), seed)
+
+
+def _marked(tags: Tags, targets: Floats) -> NDArray[np.bool_]:
+    """Which units (U,) of targets (U, T) somebody marked."""
+    return np.asarray(np.any([targets[:, part.start] < 1 for part in tags.layers()], axis=0))
 
 
 def _unit_targets(tags: Tags, units: Units, spans: Sequence[Span]) -> NDArray[np.float64]:
@@ -282,7 +287,7 @@ def _start(encoder: "Encoder", tags: Tags, lessons: Sequence[Lesson], seed: int)
     """Weight and bias of a head fitted to frozen states of the units; where these are many, to all that may teach of a
     span and as many others as there is room for."""
     x, y = lesson_states(encoder, lessons), np.concatenate([one.targets for one in lessons])
-    marked = np.any([y[:, part.start] < 1 for part in tags.layers()], axis=0)
+    marked = _marked(tags, y)
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(np.flatnonzero(marked)), rng.permutation(np.flatnonzero(~marked))])
     chosen = order[:MOST_UNITS]

@@ -219,6 +219,15 @@ def test_of_a_very_long_text_the_windows_with_spans_train(encoder: Encoder) -> N
     assert units_of(encoder.tokens, text, words=True).sequences[-1] in task.sequences[0]
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_of_a_very_long_text_spans_of_each_layer_train(encoder: Encoder, label: int) -> None:
+    text = "the was " * 900 + "man far"
+    spans = [(len(text) - 7, len(text), label, 1.0), (len(text) - 3, len(text), label, 1.0)]
+    task = PROBLEM.head_task(CONTROL, encoder, [Example(0, Item.of(text), {"entity": spans})], smoothing=0.0, seed=0)
+    assert task.start.extra["layered"].tolist() == [1]
+    assert units_of(encoder.tokens, text, words=True).sequences[-1] in task.sequences[0]
+
+
 def test_before_any_label_nothing_is_marked_and_all_are_worth_the_same(encoder: Encoder) -> None:
     version = cold_version(encoder, SCHEMA)
     items = [Item.of("how many"), Item.of("the man was far")]
