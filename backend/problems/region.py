@@ -17,7 +17,7 @@ from backend.active.head import LinearHead, fit_linear_head
 from backend.active.metrics import macro_f1
 from backend.problems.choices import TRAINED_PRIOR, SingleChoice
 from backend.problems.common import Common, two_classes
-from backend.problems.lessons import lesson, lesson_states, token_loss
+from backend.problems.lessons import Lesson, lesson, lesson_states, token_loss
 from backend.problems.schema import Control, Example, Floats, Item, Output
 from backend.problems.spans import Span
 from backend.problems.units import Units, unit_states, units_of
@@ -98,15 +98,21 @@ class RegionChoice(Common):
                 shares = np.stack(list(places.values()))
                 lessons[at] = lesson(units, np.array(pairs, np.int64), shares, np.ones(len(shares), bool), seed)
         known = list(lessons.values())
-        wanted = np.concatenate([one.targets for one in known])
-        usual = float(np.mean([len(one.targets) for one in known]))
+        usual = float(np.mean([len(one.targets) for one in known] or [1]))
         return HeadTask(
-            start=fit_linear_head(lesson_states(encoder, known), wanted, seed=seed),
+            start=self._start(control, encoder, known, seed),
             sequences=[lessons[at].sequences if at in lessons else [] for at in range(len(examples))],
             loss=token_loss([slice(0, len(control.labels))], lessons, usual, smoothing),
             groups=np.full(len(examples), -1, np.int64),
             tokens=True,
         )
+
+    def _start(self, control: Control, encoder: "Encoder", lessons: Sequence[Lesson], seed: int) -> LinearHead:
+        """The head fitted to frozen states of the places; the one before any label where no place has a token."""
+        if not lessons:
+            return self.zero_shot_head(control, encoder.dim, encoder.embed)
+        wanted = np.concatenate([one.targets for one in lessons])
+        return fit_linear_head(lesson_states(encoder, lessons), wanted, seed=seed)
 
     def calibrated(
         self, control: Control, head: LinearHead, encoder: "Encoder", examples: Sequence[Example]

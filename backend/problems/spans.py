@@ -178,8 +178,8 @@ class Spans(Common):
         temperature = fit_temperature(*map(np.concatenate, zip(*by_layer, strict=True)), prior_weight=TRAINED_PRIOR)
         honest = [Reading(r.units, tags.log_probs(r.log_probs / temperature)) for r in readings]
         pairs = [
-            (mean, span in set(settled(target)))
-            for reading, target in zip(honest, given, strict=True)
+            (mean, span in right)
+            for reading, right in zip(honest, map(_acceptable, given), strict=True)
             for span, mean in zip(*_decoded(tags, reading), strict=True)
         ]
         extra = dict(head.extra)
@@ -230,8 +230,8 @@ class Spans(Common):
         f1 = 2 * both / np.maximum(said + wanted, 1)
         quality = [self.quality(control, o, target) for o, target in zip(outputs, targets, strict=True)]
         right = [
-            (score, (start, end, label) in set(settled(target)))
-            for output, target in zip(outputs, targets, strict=True)
+            (score, (start, end, label) in acceptable)
+            for output, acceptable in zip(outputs, map(_acceptable, targets), strict=True)
             for (start, end, label, _), score in zip(output.answer or [], output.extra.get("scores", []), strict=True)
         ]
         whole = float(2 * both.sum() / (said.sum() + wanted.sum())) if said.sum() + wanted.sum() else 1.0
@@ -247,6 +247,11 @@ class Spans(Common):
 def settled(target: Iterable[Span]) -> list[Place]:
     """The spans that more than half of the annotators marked, in order."""
     return sorted((start, end, label) for start, end, label, share in target if share > 0.5 + 1e-6)
+
+
+def _acceptable(target: Iterable[Span]) -> set[Place]:
+    """The spans that at least half of the annotators marked: right where they are said."""
+    return {(start, end, label) for start, end, label, share in target if share > 0.5 - 1e-6}
 
 
 def worth(tags: Tags, log_probs: NDArray[np.float64]) -> float:
@@ -352,8 +357,7 @@ def _occurrences(text: str, start: int, end: int) -> list[int]:
 def _counts(said: Sequence[Span], target: Sequence[Span]) -> NDArray[np.int64]:
     """Spans that are right, said and wanted, (3, 1) in all."""
     answer = set(settled(said))
-    half = {(s, e, label) for s, e, label, share in target if abs(share - 0.5) <= 1e-6}
-    wanted = set(settled(target)) | (answer & half)
+    wanted = set(settled(target)) | (answer & _acceptable(target))
     return np.array([[len(answer & wanted)], [len(answer)], [len(wanted)]], np.int64)
 
 

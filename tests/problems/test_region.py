@@ -74,3 +74,12 @@ def test_targets_votes_and_quality() -> None:
     assert not PROBLEM.kept([(0, 3, 0, 1.0)], [(0, 3, 1, 1.0)])
     assert PROBLEM.scores(SIZE, [Output()], [[]])["accuracy"] == 0
     assert np.isfinite(list(PROBLEM.scores(SIZE, [Output()], [target]).values())).all()
+
+
+def test_places_that_touch_no_token_teach_nothing_and_stop_nothing(encoder: Encoder, tmp_path: Path) -> None:
+    blank = [Example(n, Item.of("a  city"), {"size": [(1, 3, n % 2, 1.0)]}) for n in range(4)]
+    spans = [Example(n, e.item, {"entity": e.targets["entity"]}) for n, e in enumerate(map(example, range(8)), 4)]
+    recipe = Recipe(steps=5, batch_size=4)
+    train_version(encoder, SCHEMA, [*blank, *spans], blank, recipe, tmp_path / "v", lambda *_: None)
+    start, head = cold_version(encoder, SCHEMA).heads["size"], load_version(tmp_path / "v", encoder).heads["size"]
+    assert np.array_equal(head.weight, start.weight)

@@ -108,6 +108,21 @@ def test_a_span_of_half_of_the_annotators_is_right_and_not_missed() -> None:
         assert PROBLEM.quality(CONTROL, Output(answer=said, extra={"scores": [1.0] * len(said)}), target) == 1
 
 
+def test_the_confidence_is_judged_as_the_quality_is_by_spans_of_half_of_the_annotators(version) -> None:
+    items = [example(n).item for n in range(60, 80)]
+    said = [output.answer for output in version.predict(items)["entity"]]
+    heads = []
+    for share in (0.5, 1.0):
+        targets = [[(*span[:3], share) for span in spans] for spans in said]
+        outputs = [Output(answer=spans, extra={"scores": [1.0] * len(spans)}) for spans in said]
+        assert PROBLEM.scores(CONTROL, outputs, targets)["ece"] == 0
+        held_out = [Example(n, item, {"entity": t}) for n, (item, t) in enumerate(zip(items, targets, strict=True))]
+        heads.append(PROBLEM.calibrated(CONTROL, version.heads["entity"], version.encoder, held_out))
+    half, whole = (head.extra["confidence"] @ [0, 1] for head in heads)
+    assert half > 0
+    assert whole > 0
+
+
 def test_scores_are_f1_of_spans() -> None:
     outputs = [PROBLEM.sure([(0, 3, 0, 1.0), (4, 6, 1, 1.0)]), PROBLEM.sure([]), PROBLEM.sure([])]
     targets = [[(0, 3, 0, 1.0), (4, 7, 1, 1.0)], [], [(0, 2, 0, 1.0)]]
