@@ -55,7 +55,9 @@ class Settings(BaseSettings):
     )
     base_model_revision: str = Field("", description="Revision of a hub model. Empty: the newest.")
     text_prefix: str = Field("", description="Put before every text, for models that want it (e5: `query: `).")
-    max_tokens: int = Field(256, ge=8, le=8192, description="Tokens read of each text; the rest is cut off.")
+    max_tokens: int = Field(
+        256, ge=32, le=8192, description="Tokens read of each text, at least 32; the rest is cut off."
+    )
     batch_tokens: int = Field(
         1024, ge=64, description="Tokens (padding counted) in one forward pass; 16384 suits a GPU."
     )

@@ -19,6 +19,7 @@ from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
 from backend.models.training import attach, linear_layers
+from backend.settings import Settings
 from tests.models.tiny import save_tiny_bert
 
 TEXTS = ["how many", "who was the man ?", "", "where is the river in the city ?" * 3, "a", "what"]
@@ -236,6 +237,15 @@ def test_windows_cover_a_text_to_the_last_character(encoder: Encoder, before: st
             covered[start:end] = True
     assert len(windows) > 1
     assert all(covered[at] for at in range(len(LONG)) if not LONG[at].isspace())
+
+
+@pytest.mark.parametrize("before", ["who ?", "how far " * 60], ids=["short", "long"])
+def test_the_least_number_of_tokens_has_room_for_a_text_beside_a_question(tiny: Path, before: str) -> None:
+    (least,) = (limit.ge for limit in Settings.model_fields["max_tokens"].metadata if hasattr(limit, "ge"))
+    tokens = Encoder.load(ModelSpec(str(tiny), device="cpu", threads=1, max_tokens=least)).tokens
+    windows = tokens.windows(LONG, before=before, stride=48)
+    assert max(window.offsets.max() for window in windows) == len(LONG.rstrip())
+    assert max(len(window.ids) for window in windows) == least
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t"])
