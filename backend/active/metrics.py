@@ -18,11 +18,11 @@ class Interval:
     high: float
 
 
-def accuracy_interval(correct: float, n: int, level: float = 0.95) -> Interval:
+def accuracy_interval(correct: float, n: float, level: float = 0.95) -> Interval:
     """Accuracy ``correct / n`` with Wilson's score interval, which is honest also for few examples and at 0 and 1.
 
     ``correct`` may be a sum of qualities in [0, 1]: their variance is at most that of answers which are right or wrong,
-    so the interval is at least as wide as it has to be.
+    so the interval is at least as wide as it has to be. ``n`` may be a number of examples that tell as much.
     Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
     """
     if n < 1 or not 0 <= correct <= n:
@@ -48,7 +48,8 @@ def bootstrap_interval(
 ) -> Interval:
     """What ``measure`` says of all ``n`` examples, with the percentile interval of a bootstrap over them (Efron 1979).
 
-    ``measure`` is given positions (n,), some more than once. The same seed gives the same ends.
+    ``measure`` is given positions (n,), some more than once. The same seed gives the same ends. Of a share of right
+    answers it says too little of what may be: see :func:`accuracy_interval`.
     """
     value = measure(np.arange(n))
     samples = np.random.default_rng(seed).integers(n, size=(draws, n))

@@ -1,13 +1,12 @@
 """What most problems have in common."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backend.active.head import LinearHead
-from backend.active.metrics import Interval, bootstrap_interval
 from backend.problems.schema import Control, Example, Floats, Item, Output
 
 NOTHING_LEARNED = "there is no label yet to learn from"  # what a head says that cannot know better
@@ -87,17 +86,6 @@ class Common:
 
     def quality(self, control: Control, output: Output, target: Any) -> float:
         raise NotImplementedError
-
-    def report(
-        self, control: Control, outputs: Sequence[Output], targets: Sequence[Any], *, seed: int
-    ) -> Mapping[str, Interval]:
-        """All scores but calibration's, with the intervals of a bootstrap over the examples."""
-        kept = [name for name in self.scores(control, outputs, targets) if name not in ("ece", "nll")]
-
-        def measure(name: str) -> Callable[[NDArray[np.int64]], float]:
-            return lambda at: self.scores(control, [outputs[i] for i in at], [targets[i] for i in at])[name]
-
-        return {name: bootstrap_interval(measure(name), len(outputs), seed=seed) for name in kept}
 
     def reason(
         self,

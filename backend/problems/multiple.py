@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backend.active import multilabel
 from backend.active.head import LinearHead
-from backend.active.metrics import Interval, bootstrap_interval
+from backend.active.metrics import Interval, accuracy_interval, bootstrap_interval
 from backend.active.multilabel import sigmoid
 from backend.problems.common import two_classes
 from backend.problems.pooled import Pooled
@@ -199,14 +199,15 @@ class MultipleChoice(Pooled):
     def report(
         self, control: Control, outputs: Sequence[Output], targets: Sequence[Floats], *, seed: int
     ) -> Mapping[str, Interval]:
-        """The scores of answers but the metric, which is told anyway, with the intervals of a bootstrap."""
-        arrays = self._arrays(control, outputs, targets)
+        """The scores of answers but the metric, which is told anyway: F1 with the intervals of a bootstrap."""
+        arrays = given, share, answered = self._arrays(control, outputs, targets)
+        exact = (multilabel.agreement(given, share) == 1) & answered
 
         def measure(name: str) -> Callable[[NDArray[np.int64]], float]:
             return lambda at: self._f1s(*(array[at] for array in arrays))[name]
 
-        names = ("micro_f1", "macro_f1", "exact_match")
-        return {name: bootstrap_interval(measure(name), len(outputs), seed=seed) for name in names}
+        f1s = {name: bootstrap_interval(measure(name), len(outputs), seed=seed) for name in ("micro_f1", "macro_f1")}
+        return {**f1s, "exact_match": accuracy_interval(int(exact.sum()), len(outputs))}
 
     def _arrays(
         self, control: Control, outputs: Sequence[Output], targets: Sequence[Floats]

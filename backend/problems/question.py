@@ -18,7 +18,7 @@ from backend.active import answers
 from backend.active.calibration import fit_confidence
 from backend.active.extractive import IMPOSSIBLE, LOOKED_AT, Spans, fit_null, spans_of
 from backend.active.head import LinearHead
-from backend.active.metrics import Interval, bootstrap_interval
+from backend.active.metrics import Interval, accuracy_interval
 from backend.active.multilabel import binary_calibration_error
 from backend.problems.answering import (
     ROWS,
@@ -244,13 +244,10 @@ class Question(Common):
     def report(
         self, control: Control, outputs: Sequence[Output], targets: Sequence[Target], *, seed: int
     ) -> Mapping[str, Interval]:
-        """Exact matches, and whether there is an answer, with the intervals of a bootstrap."""
+        """Share of exact matches, and of tasks of which it is said rightly whether there is an answer."""
         _, exact, told = self._rights(outputs, targets)
-
-        def interval(right: NDArray[np.float64]) -> Interval:
-            return bootstrap_interval(lambda at: float(right[at].mean()), len(right), seed=seed)
-
-        return {"exact_match": interval(exact), "answerable": interval(told)}
+        shares = {"exact_match": exact, "answerable": told}
+        return {name: accuracy_interval(float(right.sum()), len(right)) for name, right in shares.items()}
 
     def _rights(self, outputs: Sequence[Output], targets: Sequence[Target]) -> tuple[NDArray[np.float64], ...]:
         """F1, exact match, and whether it is told right that there is an answer, each (N,)."""

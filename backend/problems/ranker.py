@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from backend.active import preference
 from backend.active.head import LinearHead
-from backend.active.metrics import Interval, bootstrap_interval
+from backend.active.metrics import Interval, accuracy_interval
 from backend.active.multilabel import binary_calibration_error
 from backend.problems.choices import TRAINED_PRIOR
 from backend.problems.common import NOTHING_LEARNED, Common, two_classes
@@ -186,15 +186,9 @@ class Ranker(Common):
     def report(
         self, control: Control, outputs: Sequence[Output], targets: Sequence[Target], *, seed: int
     ) -> Mapping[str, Interval]:
-        """Share of exact orders and of right first entries, with the intervals of a bootstrap."""
-        measured = np.array(list(map(_measures, outputs, targets)))
-
-        def measure(column: int) -> Callable[[NDArray[np.int64]], float]:
-            return lambda at: float(measured[at, column].mean())
-
-        return {
-            name: bootstrap_interval(measure(at), len(outputs), seed=seed) for at, name in enumerate(MEASURES) if at
-        }
+        """Share of exact orders and of right first entries."""
+        right = np.sum(list(map(_measures, outputs, targets)), axis=0)
+        return {name: accuracy_interval(float(right[at]), len(outputs)) for at, name in enumerate(MEASURES) if at}
 
 
 MEASURES = (Ranker.metric, "exact_match", "first_match")

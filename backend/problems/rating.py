@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from backend.active import ordinal
 from backend.active.head import LinearHead
-from backend.active.metrics import Interval, bootstrap_interval
+from backend.active.metrics import Interval, accuracy_interval, bootstrap_interval
 from backend.active.multilabel import binary_calibration_error, sigmoid
 from backend.problems.common import NOTHING_LEARNED, two_classes
 from backend.problems.pooled import Pooled
@@ -148,14 +148,16 @@ class Rating(Pooled):
     def report(
         self, control: Control, outputs: Sequence[Output], targets: Sequence[Floats], *, seed: int
     ) -> Mapping[str, Interval]:
-        """Share of exact answers and kappa, with the intervals of a bootstrap."""
-        arrays = self._arrays(control, outputs, targets)
+        """Share of exact answers, and kappa with the interval of a bootstrap."""
+        said, wanted, errors = self._arrays(control, outputs, targets)
 
-        def measure(name: str) -> Callable[[NDArray[np.int64]], float]:
-            return lambda at: self._measures(control, *(array[at] for array in arrays))[name]
+        def kappa(at: NDArray[np.int64]) -> float:
+            return ordinal.quadratic_agreement(said[at], wanted[at])
 
-        names = ("exact_match", "quadratic_kappa")
-        return {name: bootstrap_interval(measure(name), len(outputs), seed=seed) for name in names}
+        return {
+            "exact_match": accuracy_interval(int((errors == 0).sum()), len(outputs)),
+            "quadratic_kappa": bootstrap_interval(kappa, len(outputs), seed=seed),
+        }
 
     def _arrays(
         self, control: Control, outputs: Sequence[Output], targets: Sequence[Floats]

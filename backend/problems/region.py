@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from backend.active.calibration import expected_calibration_error, fit_temperature, softmax
 from backend.active.head import LinearHead, fit_linear_head
-from backend.active.metrics import macro_f1
+from backend.active.metrics import Interval, accuracy_interval, bootstrap_interval, macro_f1
 from backend.problems.choices import TRAINED_PRIOR, SingleChoice
 from backend.problems.common import Common, two_classes
 from backend.problems.lessons import Lesson, lesson, lesson_states, token_loss
@@ -163,6 +163,30 @@ class RegionChoice(Common):
             "accuracy": float((said == wanted).mean()),
             "macro_f1": macro_f1(said, wanted),
             "ece": expected_calibration_error(probs, wanted),
+        }
+
+    def report(
+        self, control: Control, outputs: Sequence[Output], targets: Sequence[Sequence[Span]], *, seed: int
+    ) -> Mapping[str, Interval]:
+        """Over all places: accuracy, and macro-F1 with the interval of a bootstrap over the tasks; nothing without one.
+
+        Places of one task may all be right or wrong together, so that they tell no more than as many tasks of one
+        place as Kish's effective sample size says (Survey Sampling, 1965).
+        """
+        judged = [self._judged(control, o, target) for o, target in zip(outputs, targets, strict=True)]
+        pairs = [np.array([(said, share.argmax()) for said, _, share in one]) for one in judged if one]  # (P, 2) each
+        if not pairs:
+            return {}
+        said, wanted = np.concatenate(pairs).T
+        sizes = np.array(list(map(len, pairs)))
+        n = float(sizes.sum() ** 2 / (sizes**2).sum())
+
+        def f1(at: NDArray[np.int64]) -> float:
+            return macro_f1(*np.concatenate([pairs[i] for i in at]).T)
+
+        return {
+            "accuracy": accuracy_interval(float((said == wanted).mean()) * n, n),
+            "macro_f1": bootstrap_interval(f1, len(pairs), seed=seed),
         }
 
     def _judged(

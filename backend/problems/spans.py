@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from backend.active.calibration import fit_temperature
 from backend.active.head import LinearHead, fit_linear_head
+from backend.active.metrics import Interval, accuracy_interval, bootstrap_interval
 from backend.active.multilabel import binary_calibration_error, fit_scale, logit, sigmoid
 from backend.active.tagging import Tags
 from backend.problems.common import Common, two_classes
@@ -224,24 +225,32 @@ class Spans(Common):
     ) -> Mapping[str, float]:
         """F1 over all spans, mean F1 over the labels that occur, mean F1 of the tasks, share of tasks all of whose
         spans are right; error of calibration of the spans' confidence (15 bins)."""
-        counts = [_by_label(control, o.answer or [], target) for o, target in zip(outputs, targets, strict=True)]
-        both, said, wanted = np.sum(counts, axis=0)  # (K,) each
-        there = np.flatnonzero(wanted)
-        f1 = 2 * both / np.maximum(said + wanted, 1)
         quality = [self.quality(control, o, target) for o, target in zip(outputs, targets, strict=True)]
         right = [
             (score, (start, end, label) in acceptable)
             for output, acceptable in zip(outputs, map(_acceptable, targets), strict=True)
             for (start, end, label, _), score in zip(output.answer or [], output.extra.get("scores", []), strict=True)
         ]
-        whole = float(2 * both.sum() / (said.sum() + wanted.sum())) if said.sum() + wanted.sum() else 1.0
         return {
-            "micro_f1": whole,
-            "macro_f1": float(f1[there].mean()) if len(there) else 1.0,
+            **_f1s(_by_label(control, outputs, targets).sum(axis=0)),
             self.metric: float(np.mean(quality)),
             "exact_match": float(np.mean([q == 1 for q in quality])),
             "ece": binary_calibration_error([s for s, _ in right], [r for _, r in right]),
         }
+
+    def report(
+        self, control: Control, outputs: Sequence[Output], targets: Sequence[Sequence[Span]], *, seed: int
+    ) -> Mapping[str, Interval]:
+        """The scores of answers but the metric, which is told anyway: F1 with the intervals of a bootstrap over the
+        tasks."""
+        counts = _by_label(control, outputs, targets)
+        exact = sum(self.quality(control, o, target) == 1 for o, target in zip(outputs, targets, strict=True))
+
+        def measure(name: str) -> Callable[[NDArray[np.int64]], float]:
+            return lambda at: _f1s(counts[at].sum(axis=0))[name]
+
+        f1s = {name: bootstrap_interval(measure(name), len(outputs), seed=seed) for name in ("micro_f1", "macro_f1")}
+        return {**f1s, "exact_match": accuracy_interval(exact, len(outputs))}
 
 
 def settled(target: Iterable[Span]) -> list[Place]:
@@ -361,10 +370,25 @@ def _counts(said: Sequence[Span], target: Sequence[Span]) -> NDArray[np.int64]:
     return np.array([[len(answer & wanted)], [len(answer)], [len(wanted)]], np.int64)
 
 
-def _by_label(control: Control, said: Sequence[Span], target: Sequence[Span]) -> NDArray[np.int64]:
-    """:func:`_counts` of each label, (3, K)."""
-    parts = [
-        _counts([s for s in said if s[2] == label], [s for s in target if s[2] == label])
-        for label in range(len(control.labels))
+def _by_label(control: Control, outputs: Sequence[Output], targets: Sequence[Sequence[Span]]) -> NDArray[np.int64]:
+    """:func:`_counts` of each task and label, (N, 3, K)."""
+
+    def of(label: int, spans: Sequence[Span]) -> list[Span]:
+        return [span for span in spans if span[2] == label]
+
+    found = [
+        np.concatenate([_counts(of(k, o.answer or []), of(k, target)) for k in range(len(control.labels))], axis=1)
+        for o, target in zip(outputs, targets, strict=True)
     ]
-    return np.concatenate(parts, axis=1)
+    return np.stack(found)
+
+
+def _f1s(counts: NDArray[np.int64]) -> dict[str, float]:
+    """F1 over all spans of ``counts`` (3, K), and its mean over the labels that occur; 1 where there are none."""
+    both, said, wanted = counts
+    there, sizes = wanted > 0, said + wanted
+    f1 = 2 * both / np.maximum(sizes, 1)
+    return {
+        "micro_f1": float(2 * both.sum() / sizes.sum()) if sizes.any() else 1.0,
+        "macro_f1": float(f1[there].mean()) if there.any() else 1.0,
+    }

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.active.head import LinearHead
-from backend.active.metrics import Interval, bootstrap_interval
+from backend.active.metrics import Interval, accuracy_interval, bootstrap_interval
 from backend.active.multilabel import binary_calibration_error, fit_scale, logit, sigmoid
 from backend.problems.common import Common, two_classes
 from backend.problems.likeness import BleuCounts, chrf, corpus_chrf
@@ -170,12 +170,12 @@ class Writing(Common):
     def report(
         self, control: Control, outputs: Sequence[Output], targets: Sequence[Texts], *, seed: int
     ) -> Mapping[str, Interval]:
-        """BLEU and the share of exact texts, with the intervals of a bootstrap."""
+        """BLEU with the interval of a bootstrap, and the share of exact texts."""
         said = [o.answer[0] if o.answer else "" for o in outputs]
         exact, bleu = _exact(said, targets), BleuCounts(said, targets)
         return {
             "bleu": bootstrap_interval(bleu.score, len(said), seed=seed),
-            "exact_match": bootstrap_interval(lambda at: float(exact[at].mean()), len(said), seed=seed),
+            "exact_match": accuracy_interval(float(exact.sum()), len(said)),
         }
 
     def reason(
