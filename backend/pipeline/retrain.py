@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.active.audit import is_audit
 from backend.active.metrics import accuracy_interval, worse_beyond_noise
 from backend.errors import UserError
 from backend.models.recipe import Recipe
@@ -147,12 +148,8 @@ def _opinions(parts: Parts, project: Project, table: TaskTable, labels: Labels, 
     rows = due.usable_versions(parts, project)
     if not rows or rows[-1].location is None:
         return []
-    try:
-        version = load(parts, project, rows[-1].name)
-    except (UserError, OSError) as error:  # lost weights do not end learning
-        log.warning("a version cannot be loaded", project=project.key, version=rows[-1].name, reason=str(error))
-        return []
-    if not wants_opinions(version, n):
+    version = _former(parts, project, rows[-1].name)
+    if version is None or not wants_opinions(version, n):
         return []
     asked = stop_set(table.audit, table.audit_rank)
     asked = asked[~np.isin(table.ids[asked], list(labels.touched))][:ASKED]
@@ -257,10 +254,10 @@ def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str)
     generator = parts.host.generator(trained_schema)
     version = load_version(parts.storage.get(location), parts.host.encoder(), generator)
     outputs = version.outputs_apart(held_out)
-    quality = qualities(trained_schema, held_out, outputs, parts.settings.weights)
-    meta, verdict = {**meta, "features": version.base_id}, "ready"
+    meta = {**meta, "features": version.base_id, "audit_share": parts.settings.audit_share}
+    verdict = "ready"
     if schema.hash == trained_schema.hash:  # else the active version is asked something else
-        verdict = _verdict(parts, project, held_out, quality)
+        verdict = _verdict(parts, project, held_out, outputs)
         meta = {**meta, "evaluation": _evaluation(parts, project, content, version)}
     row = records.add_version(
         parts.registry,
@@ -352,26 +349,44 @@ def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], vers
     schema = project.asks()
     train = [example_from(schema, e) for e in content["train"]]
     rows = due.usable_versions(parts, project)
-    previous = load(parts, project, rows[-1].name) if rows else None
+    previous = _former(parts, project, rows[-1].name) if rows else None
     known = [(r.meta["evaluation"]["labels"], r.name) for r in rows if r.meta.get("evaluation")]
     fewer = earlier_one(schema, known, len(train))
-    earlier = None if fewer is None else (fewer[0], load(parts, project, fewer[1]))
+    before = None if fewer is None else _former(parts, project, fewer[1])
+    earlier = None if fewer is None or before is None else (fewer[0], before)
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
     return evaluate(parts, schema, train, table, version, previous, earlier)
 
 
-def _verdict(parts: Parts, project: Project, held_out: Sequence[Example], new: NDArray[np.float64]) -> str:
+def _verdict(parts: Parts, project: Project, held_out: Sequence[Example], outputs: Outputs) -> str:
+    """``ready``, or why the active version is better: on the held-out tasks that it has not learned from either."""
     row = due.active_version(parts, project)
-    if row is None:
+    active = None if row is None else _former(parts, project, row.name)
+    if row is None or active is None:
         return "ready"
-    outputs = load(parts, project, row.name).outputs_apart(held_out)
-    old = qualities(project.asks(), held_out, outputs, parts.settings.weights)
+    share = min(parts.settings.audit_share, row.meta.get("audit_share", 1.0))  # of more it has learned some
+    there = [at for at, example in enumerate(held_out) if is_audit(project.key, example.task_id, share)]
+    both = [held_out[at] for at in there]
+    said = {name: [found[at] for at in there] for name, found in outputs.items()}
+    new, old = (
+        qualities(project.asks(), both, answers, parts.settings.weights)
+        for answers in (said, active.outputs_apart(both))
+    )
     if not worse_beyond_noise(old, new):
         return "ready"
     return (
         f"worse than {row.name} on the same {len(new)} held-out tasks: {_right(new.sum())} right, not "
         f"{_right(old.sum())}"
     )
+
+
+def _former(parts: Parts, project: Project, name: str) -> Version | None:
+    """A version to compare with; None where it cannot be loaded, since lost weights are not to end learning."""
+    try:
+        return load(parts, project, name)
+    except (UserError, OSError) as error:
+        log.warning("a version cannot be loaded", project=project.key, version=name, reason=str(error))
+        return None
 
 
 def _message(row: VersionRow) -> str:

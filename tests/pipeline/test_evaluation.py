@@ -199,8 +199,41 @@ def test_audit_and_gate_measure_by_heads_that_the_answers_did_not_calibrate(
     correct = np.sum([e.targets["topic"] for e in held_out], axis=0)
     assert row.audit["correct"] == correct[0]
     records.activate(parts.registry, KEY, row.name, row.name, "test")
-    verdict = retrain._verdict(parts, project, held_out * 9, np.zeros(9 * len(held_out)))
+    verdict = retrain._verdict(parts, project, held_out * 9, {"topic": [Output()] * 9 * len(held_out)})
     assert verdict.endswith(f"0 right, not {9 * correct[1]:.0f}")
+
+
+def test_the_gate_asks_of_no_task_that_the_active_version_has_learned_from(
+    parts, studio, project, trained, tmp_path, monkeypatch
+):
+    label(parts, studio, 60)
+    parts.settings = parts.settings.model_copy(update={"audit_share": 0.1})
+    row = register(parts, tmp_path / "first")
+    records.activate(parts.registry, KEY, row.name, row.name, "test")
+    parts.settings = parts.settings.model_copy(update={"audit_share": 0.4})
+    compared = []
+    monkeypatch.setattr(retrain, "worse_beyond_noise", lambda old, new: compared.append(len(old)))
+    again = register(parts, tmp_path / "second")
+    assert compared == [row.audit["n"]]
+    assert again.audit["n"] > row.audit["n"]
+
+
+def test_versions_whose_weights_are_lost_do_not_stop_the_next_one(
+    parts, studio, project, trained, tmp_path, monkeypatch
+):
+    label(parts, studio, 20)
+    row = register(parts, tmp_path / "first")
+    records.activate(parts.registry, KEY, row.name, row.name, "test")
+
+    def lost(*_):
+        raise FileNotFoundError("no version is stored")
+
+    monkeypatch.setattr(retrain, "load", lost)
+    for task in range(21, 61):
+        studio.annotate(task, text_of(task)[1])
+    mirror.reconcile(parts, KEY)
+    again = register(parts, tmp_path / "second")
+    assert (again.name, again.verdict) == ("v2", "ready")
 
 
 def test_a_held_out_task_whose_answers_weigh_nothing_measures_nothing(parts, studio, project):
