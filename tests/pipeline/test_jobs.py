@@ -162,7 +162,7 @@ def test_a_version_that_was_asked_for_comes_when_label_studio_is_back(quiet, stu
     studio.failures.clear()
     until(worker, lambda: active(quiet) == "v0")
     assert studio.model_version == "v0-r2"
-    assert records.wished(quiet.registry, KEY) is None
+    until(worker, lambda: records.wished(quiet.registry, KEY) is None)
 
 
 def test_of_two_versions_that_were_asked_for_the_last_is_taken(quiet, studio, start, monkeypatch):
@@ -279,7 +279,7 @@ def test_a_refresh_that_fails_is_tried_again_less_and_less_often(quiet, studio, 
     monkeypatch.setattr(publish, "resort", broken)
     label(quiet, studio, 1)
     until(worker, lambda: len(calls) == 3)
-    assert calls[2] - calls[1] >= 2
+    assert calls[2] - calls[1] > 1.5  # two seconds, but for how soon each was taken up
     monkeypatch.setattr(publish, "resort", resort)
     worker._refreshing.clear()
     until(worker, lambda: quiet.registry.must_project(KEY).sorted_for == quiet.registry.state(KEY))
