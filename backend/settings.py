@@ -7,10 +7,10 @@ import os
 import secrets
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from filelock import FileLock
-from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backend.errors import UserError
@@ -185,6 +185,15 @@ class Settings(BaseSettings):
         read_weights(text)
         return text
 
+    @model_validator(mode="after")
+    def _whole_basic(self) -> Self:
+        """Half of it would leave the server open, or with an empty password."""
+        if bool(self.basic_auth_user) != bool(self.basic_auth_password.get_secret_value()):
+            raise ValueError("set both BASIC_AUTH_USER and BASIC_AUTH_PASSWORD, or neither")
+        if ":" in self.basic_auth_user:
+            raise ValueError("BASIC_AUTH_USER may hold no colon: HTTP Basic ends the user there")
+        return self
+
     @cached_property
     def weights(self) -> dict[str, float]:
         """``CONTROL_WEIGHTS`` by name of the control."""
@@ -286,5 +295,5 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(": ".join([*(str(name).upper() for name in e["loc"]), e["msg"]]) for e in error.errors())
         raise UserError(f"Bad setting: {problems}.", "Correct it in the environment or in .env.") from None

@@ -74,3 +74,15 @@ def test_credentials_in_the_address_of_label_studio_are_refused_and_not_shown(ur
 )
 def test_the_address_is_such_as_urls_have(host, address):
     assert load_settings(host=host, port=9090).address == address
+
+
+@pytest.mark.parametrize(("user", "password"), [("ls", ""), ("", "secret"), ("l:s", "secret")])
+def test_half_of_basic_or_a_user_that_it_cannot_carry_is_refused(user, password):
+    """Either half alone would leave the server open, or with an empty password."""
+    with pytest.raises(UserError, match="BASIC_AUTH_USER"):
+        load_settings(basic_auth_user=user, basic_auth_password=password)
+
+
+def test_basic_is_both_or_neither():
+    assert load_settings(basic_auth_user="ls", basic_auth_password="pass:wörd").basic_auth_user == "ls"
+    assert load_settings(basic_auth_user="", basic_auth_password="").basic_auth_user == ""
