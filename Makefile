@@ -53,13 +53,13 @@ lint: $(VENV)/.done ## ruff, mypy, layers, and the container's files
 container-lint: $(VENV)/.container-lint
 	$(VENV)/bin/hadolint Dockerfile
 	$(VENV)/bin/docker-compose --env-file .env.example --profile cpu --profile connect config --quiet
-	$(VENV)/bin/docker-compose --env-file .env.example --profile gpu config --quiet
+	COMPOSE_PROFILES=gpu $(VENV)/bin/docker-compose --env-file .env.example --profile connect config --quiet
 
 # Offline as far as models go: the default one comes into the image with its package. A project name, ports and secrets
 # of its own, so that it is beside what already runs.
 container-test: ## build and start the containers, and see a prediction of ours in Label Studio (needs Docker)
 	@COMPOSE_PROJECT_NAME=ls-active-test COMPOSE_PROFILES=cpu MODEL_PACKAGE=$(MODEL) BASE_MODEL=$(OFFLINE_MODEL) \
-	  STUDIO_PORT=18080 PORT=19090 STUDIO_PASSWORD=container-test STUDIO_TOKEN=$$($(PYTHON) -c \
+	  LABEL_STUDIO_URL= LABEL_STUDIO_API_KEY= STUDIO_PORT=18080 PORT=19090 STUDIO_PASSWORD=container-test STUDIO_TOKEN=$$($(PYTHON) -c \
 	  'import secrets; print(secrets.token_hex(20))') $(PYTHON) tests/container/check.py --up
 
 clean: ## remove the environments, the caches and the demo's folder
