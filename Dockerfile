@@ -15,7 +15,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY backend/__init__.py backend/
 # Versions are pinned by the constraints.
 # hadolint ignore=DL3013
-RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[postgres]'
+RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[postgres,s3,gcs]'
 # The upstream server, for those who run our model under it; its own pins would downgrade everything else.
 # hadolint ignore=DL3013
 RUN pip install --constraint constraints.txt attrs colorama Flask label-studio-tools redis rq \

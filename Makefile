@@ -107,7 +107,7 @@ $(STUDIO)/.done: studio-constraints.txt
 constraints: ## make constraints.txt anew with today's releases (TORCH=2.13.0 keeps one that has a CPU wheel)
 	@rm -rf .cache/pins && $(PYTHON) -m venv .cache/pins
 	@echo "$(if $(TORCH),torch==$(TORCH))" > .cache/pins/start.txt
-	@.cache/pins/bin/python $(PIP) -c .cache/pins/start.txt -e '.[dev,postgres,strategies]' $(UPSTREAM)
+	@.cache/pins/bin/python $(PIP) -c .cache/pins/start.txt -e '.[dev,postgres,s3,gcs,strategies]' $(UPSTREAM)
 	@{ sed -n '/^#/p' constraints.txt; .cache/pins/bin/python -m pip freeze --exclude-editable \
 	  | grep -vE '^(nvidia|cuda|triton)' | sed -E 's/\+(cpu|cu[0-9]+)//'; } > .cache/constraints.txt
 	@mv .cache/constraints.txt constraints.txt

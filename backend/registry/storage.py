@@ -11,14 +11,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from backend.errors import UserError
+
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # by scheme
+
 
 class Storage:
-    """Directories by key (``project/snapshot``). ``cache`` holds local copies of remote ones and may be deleted."""
+    """Directories by key (``project/snapshot``). ``cache`` holds local copies of remote ones and may be deleted.
+
+    Raises UserError for a URL that nothing installed can read: the end of the first training would be late to say so.
+    """
 
     def __init__(self, url: str, cache: Path) -> None:
         self._url = url.rstrip("/")
         self._remote = "://" in url and not url.startswith("file://")
         self._root = cache if self._remote else Path(url.removeprefix("file://"))
+        if self._remote:
+            _must_be_readable(url)
 
     def has(self, key: str) -> bool:
         """Whether a whole directory of this key is stored."""
@@ -67,3 +76,21 @@ def _beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         yield Path(scratch)
+
+
+def _must_be_readable(url: str) -> None:
+    """Import what reads this URL, connecting to nothing. Raises UserError."""
+    import fsspec
+
+    for scheme in url.split("://")[0].split("::"):  # `simplecache::s3://…` is read by two
+        try:
+            fsspec.get_filesystem_class(scheme)  # type: ignore[no-untyped-call]
+        except ValueError:
+            raise UserError(
+                f"STORAGE_URL begins with {scheme!r}, which is no kind of storage that fsspec knows.",
+                "Use a folder, s3://… or gs://….",
+            ) from None
+        except ImportError as error:
+            extra = EXTRAS.get(scheme)
+            hint = f"pip install -c constraints.txt '.[{extra}]'" if extra else "Install it beside ls-active."
+            raise UserError(f"STORAGE_URL begins with {scheme}://, but: {error}.", hint) from None

@@ -2,10 +2,12 @@
 
 import errno
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
+from backend.errors import UserError
 from backend.registry.storage import Storage
 
 
@@ -93,3 +95,17 @@ def test_a_directory_without_its_description_is_not_a_version(tmp_path):
     assert not storage.has("k")
     storage.put(version(tmp_path / "new"), "k")
     assert (storage.get("k") / "heads.safetensors").read_bytes() == b"x" * 10
+
+
+@pytest.mark.parametrize(("scheme", "package", "extra"), [("s3", "s3fs", "s3"), ("gs", "gcsfs", "gcs")])
+def test_a_url_whose_package_is_missing_names_the_extra(scheme, package, extra, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"STORAGE_URL.*{package}") as refused:
+        Storage(f"{scheme}://key:secret@bucket/versions", tmp_path)
+    assert f"[{extra}]" in refused.value.hint
+    assert "secret" not in refused.value.sentence()
+
+
+def test_a_url_of_no_known_kind_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"STORAGE_URL.*'bucket'"):
+        Storage("bucket://versions", tmp_path)
