@@ -8,6 +8,8 @@ from typing import Any
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+from backend.errors import UserError
+
 SECRET_WORDS = ("token", "password", "secret", "authorization", "api_key", "access_key")
 
 REQUESTS = Counter("ls_active_requests_total", "Requests answered.", ["route", "status"])
@@ -26,6 +28,23 @@ def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
         if any(word in key.lower() for word in SECRET_WORDS):
             event[key] = "[redacted]"
     return event
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether to write a record of the standard library's loggers down.
+
+    An error that a person can mend is one warning with its sentence, no traceback; and none as long as the job engine
+    tries again, which it says at a lower level.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, UserError):
+        return True
+    if record.levelno < logging.ERROR:
+        return False
+    record.levelno, record.levelname = logging.WARNING, "WARNING"
+    record.msg, record.args = f"{record.getMessage()} {error.sentence()}", ()
+    record.exc_info = record.exc_text = None
+    return True
 
 
 def configure_logging(level: str) -> None:
@@ -50,7 +69,7 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
@@ -58,10 +77,13 @@ def configure_logging(level: str) -> None:
             ],
         )
     )
+    handler.addFilter(_worth_a_line)
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(number)
     for noisy in ("httpx", "httpcore", "urllib3", "filelock", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(max(number, logging.WARNING))
+    # the job engine writes plain text beside these lines unless its logger has a handler
+    logging.getLogger("dbos").handlers[:] = [logging.NullHandler()]
 
 
 def logger(name: str) -> Any:
