@@ -1,15 +1,20 @@
 """Entry points of the processes: web (gunicorn), worker, and ``serve``, which keeps one of each running."""
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from backend.alone import alone
+from backend.errors import UserError
+from backend.registry.storage import Storage
 from backend.settings import Settings
 from backend.telemetry import configure_logging, logger
 
@@ -19,12 +24,32 @@ GRACE_S = 20
 MAX_PAUSE_S = 30
 
 
+@contextmanager
+def _saying_why(code: int = 1) -> Iterator[None]:
+    """End with ``code`` after what a person can mend, said as a line of the log like all else."""
+    try:
+        yield
+    except UserError as error:
+        log.error("cannot run", reason=error.sentence())
+        raise SystemExit(code) from None
+
+
 def run_web(settings: Settings) -> None:
     """Serve HTTP until SIGTERM; requests that run are finished first."""
     from gunicorn.app.base import BaseApplication
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.glogging import Logger
 
     configure_logging(settings.log_level)
     _ = settings.webhook_token  # made now, for `connect`
+
+    class Lines(Logger):
+        """Its messages go where all others go."""
+
+        def setup(self, cfg: Any) -> None:
+            super().setup(cfg)  # type: ignore[no-untyped-call]
+            self.error_log.handlers.clear()
+            self.error_log.propagate = True
 
     class Web(BaseApplication):
         def load_config(self) -> None:
@@ -36,6 +61,7 @@ def run_web(settings: Settings) -> None:
                 "graceful_timeout": GRACE_S,
                 "control_socket_disable": True,
                 "accesslog": None,
+                "logger_class": Lines,
                 "loglevel": "warning",
                 "when_ready": lambda _: end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM)),
             }
@@ -46,11 +72,13 @@ def run_web(settings: Settings) -> None:
             from backend.pipeline.parts import build_parts
             from backend.web.app import create_app
 
-            return create_app(build_parts(settings))
+            with _saying_why(Arbiter.APP_LOAD_ERROR):  # with another code this process would be started again for ever
+                return create_app(build_parts(settings))
 
     Web().run()  # type: ignore[no-untyped-call]
 
 
+@_saying_why()
 def run_worker(settings: Settings) -> None:
     """Run jobs until SIGTERM; what is interrupted goes on at the next start."""
     configure_logging(settings.log_level)
@@ -73,10 +101,13 @@ def run_worker(settings: Settings) -> None:
     os._exit(0)
 
 
+@_saying_why()
 def run_serve(settings: Settings) -> int:
     """Web and worker on one machine, each started again when it ends; the exit code."""
     configure_logging(settings.log_level)
     _ = settings.made_data_dir, settings.webhook_token  # made once, before two processes ask for it
+    Storage(settings.storage, settings.data_dir)  # what is wrong now would be so at each new start
+    _must_be_free(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -88,6 +119,22 @@ def run_serve(settings: Settings) -> int:
     for keeper in keepers:
         keeper.join(GRACE_S + 5)
     return 0
+
+
+def _must_be_free(settings: Settings) -> None:
+    """Raises UserError where nothing can listen at HOST and PORT, as gunicorn would."""
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                hint = "Set PORT to another one, or end what listens there."
+                raise UserError(f"Port {settings.port} is in use.", hint) from None
+            raise UserError(
+                f"Nothing can listen at HOST {settings.host}, PORT {settings.port}: {error.strerror}.",
+                "Set HOST to an address of this machine (0.0.0.0: all of them) and PORT to a number above 1023.",
+            ) from None
 
 
 def end_with_parent(end: Callable[[], None]) -> None:
