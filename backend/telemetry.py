@@ -2,11 +2,11 @@
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from backend.errors import UserError
 
@@ -19,8 +19,19 @@ REQUEST_SECONDS = Histogram(
 )  # fmt: skip
 PREDICTED = Counter("ls_active_predicted_tasks_total", "Tasks predicted.")
 EVENTS = Counter("ls_active_events_total", "Webhook events received.", ["action"])
-LABELS = Gauge("ls_active_labels", "Labelled tasks of a project.", ["project"])
-AUDIT_ACCURACY = Gauge("ls_active_audit_accuracy", "Accuracy of the active version on held-out tasks.", ["project"])
+
+
+def metrics(labels: Mapping[int, int], audit_accuracy: Mapping[int, float]) -> bytes:
+    """All metrics, as Prometheus reads them: what this process counted, and what is given of each project's number."""
+    given = CollectorRegistry()
+    for name, text, values in (
+        ("ls_active_labels", "Labelled tasks of a project.", labels),
+        ("ls_active_audit_accuracy", "Accuracy of the active version on held-out tasks.", audit_accuracy),
+    ):
+        gauge = Gauge(name, text, ["project"], registry=given)
+        for project, value in values.items():
+            gauge.labels(project).set(value)
+    return generate_latest() + generate_latest(given)
 
 
 def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -3,10 +3,12 @@
 from typing import Any
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
+from backend import telemetry
 from backend.pipeline.requests import request_activation, request_training
 from backend.pipeline.status import status
+from backend.registry import versions as records
 from backend.web import messages
 from backend.web.protocol import Wired, must_find
 
@@ -47,6 +49,14 @@ def project_activate(project: str, body: messages.Activate, parts: Wired) -> dic
 
 
 @router.get("/metrics")
-def metrics() -> Response:
-    """Prometheus metrics of this process."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+def metrics(parts: Wired) -> Response:
+    """Prometheus metrics: what this process counted, and labels and accuracy of each project."""
+    newest = {p.id: p.key for p in parts.registry.projects()}  # numbers are given out again
+    labels = {number: parts.registry.labelled_count(key) for number, key in newest.items()}
+    accuracy = {}
+    for number, key in newest.items():
+        active = records.active(parts.registry, key)
+        row = records.version(parts.registry, key, active.version) if active else None
+        if row is not None and row.audit:
+            accuracy[number] = row.audit["value"]
+    return Response(telemetry.metrics(labels, accuracy), media_type=CONTENT_TYPE_LATEST)

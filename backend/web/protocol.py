@@ -60,6 +60,11 @@ def predict(body: messages.Predict, parts: Wired) -> dict[str, Any]:
     if len(body.tasks) > limit:
         raise TooLarge(f"{len(body.tasks)} tasks in one call; at most {limit} are taken.", "Or set MAX_TASKS.")
     project = find_project(parts, body.project)
+    if project is None and body.project and not body.label_config:
+        raise NotFound(
+            f"Project {body.project!r} is not known here.",
+            "Send its label_config along, or connect it first: `ls-active connect PROJECT`.",
+        )
     config = body.label_config or (project.label_config if project else "")
     schema = schema_of(config)
     tasks = [(task.id, task.data) for task in body.tasks]

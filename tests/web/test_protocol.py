@@ -112,6 +112,15 @@ def test_before_any_version_predictions_come_from_label_names_under_a_name_of_th
     assert 0.5 <= result["score"] <= 1
 
 
+@pytest.mark.parametrize("project", ["3.5", 3])
+def test_a_project_that_is_not_known_needs_its_config_sent_along(client, project):
+    answer = client.post("/predict", json={"tasks": [task(1)], "project": project})
+    assert answer.status_code == 404
+    assert str(project) in answer.json()["error"]
+    assert "label_config" in answer.json()["hint"]
+    assert client.post("/predict", json={"tasks": [task(1)]}).status_code == 422  # no project either
+
+
 def test_no_tasks_no_results(client):
     assert predict(client, []).json()["results"] == []
 
@@ -179,6 +188,21 @@ def test_status_speaks_of_queue_training_and_versions(client, parts, published):
     assert status["training"]["state"] == "idle"
     assert status["idle"] is True
     assert client.get("/api/projects/3/status").status_code == 404
+
+
+def test_metrics_have_the_labels_of_each_project_and_the_accuracy_of_its_version(client, parts, published):
+    def value(name):
+        found = [line for line in client.get("/api/metrics").text.splitlines() if line.startswith(f"{name}{{")]
+        return [float(line.removeprefix(f'{name}{{project="2"}} ')) for line in found]
+
+    assert value("ls_active_labels") == [parts.registry.labelled_count(KEY)]
+    assert value("ls_active_audit_accuracy") == []  # not measured
+    audit = '{"value": 0.75, "n": 4, "low": 0.3, "high": 0.95}'
+    parts.registry.write("UPDATE versions SET audit = :audit WHERE project = :key", {"audit": audit, "key": KEY})
+    assert value("ls_active_audit_accuracy") == [0.75]
+    parts.registry.forget_project(KEY)
+    assert value("ls_active_labels") == []
+    assert "ls_active_requests_total" in client.get("/api/metrics").text
 
 
 def test_activation_is_asked_for(client, parts, published):
