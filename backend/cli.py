@@ -349,6 +349,8 @@ def _status_text(state: dict[str, Any]) -> str:
     lines += _quality_lines(state["label_quality"])
     training = state["training"]
     lines.append(f"  training   {training['state']}, {training['progress']:.0%} {training['message']}".rstrip())
+    failed = state["failed_trainings"]
+    lines.append(f"             {failed} training{'' if failed == 1 else 's'} failed so far")
     queue = state["published"]
     if queue:
         order = {True: "in order", False: f"NOT in order: {queue['detail']}", None: "not checked yet"}[
@@ -358,6 +360,10 @@ def _status_text(state: dict[str, Any]) -> str:
         lines += [
             f"             task {t['task']}: {json.dumps(t['reason'], ensure_ascii=False)}" for t in queue["top"][:5]
         ]
+    lines += [
+        f"  latency    {name}: p50 {ms['p50'] / 1000:.1f} s, p95 {ms['p95'] / 1000:.1f} s, max {ms['max'] / 1000:.1f} s"
+        for name, ms in state["latency_ms"].items()
+    ]
     if not state["worker_alive"]:
         lines.append("  worker     not running: start `ls-active serve` or `ls-active worker`")
     lines += [f"  version    {_version_line(row)}" for row in state["versions"]]
