@@ -161,15 +161,23 @@ class _Keeper(threading.Thread):
         pause = 0.5
         while not self._ending.is_set():
             started = time.monotonic()
-            child = self._spawn()
+            try:
+                ended: dict[str, object] = {"code": self._keep(self._spawn())}
+            except OSError as error:  # no memory, or too many processes, for now
+                ended = {"reason": str(error)}
+            pause = 0.5 if time.monotonic() - started > MAX_PAUSE_S else min(pause * 2, MAX_PAUSE_S)
+            if not self._ending.is_set():
+                log.warning("process ended, starting it again", process=self._role, pause_s=pause, **ended)
+                self._ending.wait(pause)
+
+    def _keep(self, child: "subprocess.Popen[bytes]") -> int:
+        """Wait until the child ends by itself or is to; its exit code."""
+        with child:
             while child.poll() is None and not self._ending.wait(0.1):
                 pass
             if self._ending.is_set():
                 _end(child)
-                return
-            pause = 0.5 if time.monotonic() - started > MAX_PAUSE_S else min(pause * 2, MAX_PAUSE_S)
-            log.warning("process ended, starting it again", process=self._role, code=child.returncode, pause_s=pause)
-            self._ending.wait(pause)
+            return child.wait()
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
         # small matrices only: more BLAS threads than one wait for each other longer than they compute

@@ -5,9 +5,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from backend import server
 from backend.alone import alone
 from backend.demo.processes import free_port
 
@@ -52,3 +54,21 @@ def test_a_storage_that_cannot_be_used_ends_it(role, tmp_path):
     code, lines = run(role, tmp_path, STORAGE_URL="bucket://versions", HOST="127.0.0.1", PORT=str(free_port()))
     assert code in (1, 4)
     assert any("STORAGE_URL" in line.get("reason", "") for line in lines)
+
+
+def test_a_process_that_could_not_be_started_is_tried_again(monkeypatch):
+    stop, tried = threading.Event(), []
+
+    def spawn(_):
+        tried.append(1)
+        if len(tried) == 1:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        stop.set()
+        return subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+
+    monkeypatch.setattr(server._Keeper, "_spawn", spawn)
+    keeper = server._Keeper("worker", stop)
+    keeper.start()
+    keeper.join(30)
+    assert not keeper.is_alive()
+    assert len(tried) == 2
