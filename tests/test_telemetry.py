@@ -11,6 +11,7 @@ from dbos import DBOS
 
 from backend.errors import StudioError
 from backend.pipeline import jobs
+from backend.pipeline.worker import Worker
 from backend.telemetry import configure_logging
 from tests.fakes import CONFIG, KEY
 
@@ -36,7 +37,7 @@ def test_an_outage_is_one_warning_for_each_chain_of_attempts(lines, parts, studi
 
     monkeypatch.setattr(studio, "project", down)
     parts.registry.add_event(KEY, "SETUP", {"project": {"label_config": CONFIG}})
-    worker = jobs.Worker(parts)
+    worker = Worker(parts)
     worker.start()
     try:
         end = time.monotonic() + 60

@@ -222,6 +222,15 @@ def test_a_warm_start_is_simulated_and_survives_an_interruption(settings, files,
     assert without_seconds(parts) == without_seconds(whole)
 
 
+@pytest.fixture
+def heeds_interrupts():
+    """A shell has what it starts in the background ignore SIGINT, and what that starts does so too."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("heeds_interrupts")
 @pytest.mark.parametrize(
     ("number", "jobs"),
     [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2), (signal.SIGKILL, 2)],
