@@ -24,6 +24,11 @@ def usable_versions(parts: Parts, project: Project) -> list[VersionRow]:
     return [row for row in records.versions(parts.registry, project.key) if usable(parts, project, row)]
 
 
+def newest_ready(parts: Parts, project: Project) -> VersionRow | None:
+    """The newest of the :func:`usable` versions that passed the gate."""
+    return next((row for row in reversed(usable_versions(parts, project)) if row.verdict == "ready"), None)
+
+
 def active_version(parts: Parts, project: Project) -> VersionRow | None:
     """The active version, None where there is none that is :func:`usable`."""
     current = records.active(parts.registry, project.key)
@@ -48,12 +53,11 @@ def unpublished(parts: Parts, project: Project) -> str | None:
 
     A version older than the last activation is not meant: somebody chose another one since.
     """
-    rows = usable_versions(parts, project)
+    newest = newest_ready(parts, project)
     active = records.active(parts.registry, project.key)
-    if not rows or active is None or records.active_jobs(parts.registry, project.key):
+    if newest is None or active is None or records.active_jobs(parts.registry, project.key):
         return None
-    newest = rows[-1]
-    waits = newest.verdict == "ready" and newest.name != active.version and newest.created_at > active.created_at
+    waits = newest.name != active.version and newest.created_at > active.created_at
     return newest.name if waits else None
 
 
@@ -93,8 +97,7 @@ def training(parts: Parts, project: Project) -> str | None:
         return None
     if records.active_jobs(parts.registry, project.key):
         return None
-    job = records.newest_job(parts.registry, project.key)
-    if job is not None and job.seen >= newest and job.created_at >= _begun(parts, project):
+    if records.was_tried(parts.registry, project.key, newest, _begun(parts, project)):
         return None
     fresh = new_labels(parts, project)
     settings = parts.settings

@@ -97,7 +97,8 @@ def forget_features(parts: Parts) -> None:
             continue
         keep.add(parts.host.cold(project.schema).base_id)
         active, rows = due.active_version(parts, project), due.usable_versions(parts, project)
-        names = {row.name for row in rows[-1:]} | {active and active.name, due.wished(parts, project)}
+        needed = [active, due.newest_ready(parts, project), *rows[-1:]]
+        names = {row.name for row in needed if row} | {due.wished(parts, project)}
         keep |= {_features_of(parts, project, row) for row in rows if active is None or row.name in names}
     parts.features.keep_only(keep)
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 POLL_S = 0.1
 ATTEMPTS = {"max_attempts": 4, "interval_seconds": 1.0}  # of a step; each wait is twice the one before
-STEPS = "2"  # raised when the steps of a workflow change: one that was interrupted before cannot go on then
+STEPS = "3"  # raised when the steps of a workflow change: one that was interrupted before cannot go on then
 UNFINISHED = ("PENDING", "ENQUEUED", "DELAYED")
 
 _wired: list[Parts] = []
@@ -92,7 +92,12 @@ def train(key: str, job_id: str) -> None:
         snapshot, verdict = learned["snapshot"], learned["verdict"]
         if verdict["activate"]:
             _step("encode", lambda: encode_pool(parts(), key, verdict["version"], _progress(job_id, 0.6, 0.95)))
-            _publish(key, verdict["version"], verdict["message"])
+            if _step("look", _chosen_since, key, verdict["version"]):
+                verdict["message"] += "; not activated: another version was chosen since"
+            else:
+                _publish(key, verdict["version"], verdict["message"])
+                # not in a promotion, beside which a training may be reading what is dropped
+                _step("forget features", lambda: forget_features(parts()))
         _step("finish", lambda: _finish(key, job_id, snapshot, verdict["message"], started))
     except UserError as error:
         message = error.sentence()
@@ -110,7 +115,8 @@ def promote(key: str, version: str, reason: str) -> None:
     try:
         version = version or _step("begin", _begin, key)
         _step("encode", lambda: encode_pool(parts(), key, version, lambda *_: None))
-        _publish(key, version, reason)
+        if not _step("look", _begun_otherwise, key, reason):
+            _publish(key, version, reason)
     except StudioError:
         raise
     except Exception:
@@ -121,7 +127,7 @@ def promote(key: str, version: str, reason: str) -> None:
 @DBOS.workflow()
 def publish_version(key: str, version: str, reason: str) -> None:
     """Plan, push, switch, and check the order with Label Studio; what is old is deleted later."""
-    name = _step("name", lambda: records.publication_name(parts().registry, key, version))
+    name = _step("name", _name, key, version)
     start = _step("clock", now)
     if not _step("plan", _plan, key, version, name):
         log.warning("no task to publish", project=key, version=version)
@@ -152,10 +158,9 @@ def _write_later(key: str) -> None:
 
 
 def _publish(key: str, version: str, reason: str) -> None:
-    """Publish in the project's turn, then drop the features of versions that were replaced."""
+    """Publish in the project's turn."""
     workflow_id = f"publish-{DBOS.workflow_id}"
     enqueue("queue", publish_version, workflow_id, key, version, reason).get_result(polling_interval_sec=POLL_S)
-    _step("forget features", lambda: forget_features(parts()))
 
 
 # ------------------------------------------------------------------------------------------------------------ steps
@@ -197,6 +202,25 @@ def _encode_here(project: Project, name: str) -> None:
 
 def _begin(key: str) -> str:
     return retrain.starting_version(parts(), parts().registry.must_project(key))
+
+
+def _chosen_since(key: str, version: str) -> bool:
+    """Whether somebody has chosen another version since this one was registered, which it was not compared with."""
+    registry, last = parts().registry, records.active(parts().registry, key)
+    row = records.version(registry, key, version)
+    chosen = row is not None and last is not None and last.created_at > row.created_at and last.reason != due.START
+    return chosen or records.wished(registry, key) not in (None, version)
+
+
+def _begun_otherwise(key: str, reason: str) -> bool:
+    """Whether a first version comes too late: a training was faster."""
+    project = parts().registry.project(key)
+    return reason == due.START and project is not None and due.active_version(parts(), project) is not None
+
+
+def _name(key: str, version: str) -> str:
+    project = parts().registry.must_project(key)
+    return records.publication_name(parts().registry, key, version, parts().studio.model_versions(project.id))
 
 
 def _plan(key: str, version: str, name: str) -> int:

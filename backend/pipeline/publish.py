@@ -307,7 +307,7 @@ def mend(parts: Parts, key: str) -> None:
         elif task in planned and row["score"] != planned[task]:
             parts.studio.patch_score(number, planned[task])
             moved += 1
-        elif task not in planned and task not in touched and row["score"] < served_score(1.0):
+        elif task not in planned and task not in touched and 0 < (row["score"] or 0) < served_score(1.0):
             parts.studio.delete_prediction(number)  # of a re-sort that broke off; /predict's are behind all of ours
             strange += 1
             continue

@@ -119,7 +119,7 @@ def _start(parts: Parts, project: Project, recipe: Recipe) -> str | None:
         return None
     same_rank = row.meta.get("recipe", {}).get("lora_rank") == recipe.lora_rank
     same_base = row.meta.get("base", {}).get("id") == parts.host.encoder().base_id
-    return row.location if same_rank and same_base else None
+    return row.location if same_rank and same_base and parts.storage.has(row.location) else None
 
 
 def _guessed(
@@ -136,7 +136,9 @@ def _guessed(
     order = np.argsort(-table.audit_rank, kind="stable")
     chosen = order[~table.audit[order] & ~touched[order]][:LOOKED_AT]
     items = [table.items[at] for at in chosen]
-    version = load(parts, project, row.name)
+    version = _former(parts, project, row.name)
+    if version is None:
+        return []
     store = parts.features.of(version)
     store.fill(version, items)
     return guesses(version, table.ids[chosen].tolist(), items, store.get(items), recipe, most)
@@ -257,7 +259,7 @@ def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str)
     meta = {**meta, "features": version.base_id, "audit_share": parts.settings.audit_share}
     verdict = "ready"
     if schema.hash == trained_schema.hash:  # else the active version is asked something else
-        verdict = _verdict(parts, project, held_out, outputs)
+        verdict = _verdict(parts, project, held_out, version)
         meta = {**meta, "evaluation": _evaluation(parts, project, content, version)}
     row = records.add_version(
         parts.registry,
@@ -358,19 +360,21 @@ def _evaluation(parts: Parts, project: Project, content: Mapping[str, Any], vers
     return evaluate(parts, schema, train, table, version, previous, earlier)
 
 
-def _verdict(parts: Parts, project: Project, held_out: Sequence[Example], outputs: Outputs) -> str:
+def _verdict(parts: Parts, project: Project, held_out: Sequence[Example], version: Version) -> str:
     """``ready``, or why the active version is better: on the held-out tasks that it has not learned from either."""
     row = due.active_version(parts, project)
     active = None if row is None else _former(parts, project, row.name)
     if row is None or active is None:
         return "ready"
     share = min(parts.settings.audit_share, row.meta.get("audit_share", 1.0))  # of more it has learned some
-    there = [at for at, example in enumerate(held_out) if is_audit(project.key, example.task_id, share)]
-    both = [held_out[at] for at in there]
-    said = {name: [found[at] for at in there] for name, found in outputs.items()}
+    both = [example for example in held_out if is_audit(project.key, example.task_id, share)]
+    fair = active.apart or not version.apart  # else it is of a release that did not measure apart
     new, old = (
-        qualities(project.asks(), both, answers, parts.settings.weights)
-        for answers in (said, active.outputs_apart(both))
+        qualities(project.asks(), both, said, parts.settings.weights)
+        for said in (
+            version.outputs_apart(both) if fair else version.predict([e.item for e in both]),
+            active.outputs_apart(both),
+        )
     )
     if not worse_beyond_noise(old, new):
         return "ready"

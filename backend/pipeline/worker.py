@@ -34,7 +34,7 @@ class Worker:
         self._refreshing: dict[str, tuple[WorkflowHandle[Any], float, float]] = {}
         self._promoting: dict[str, tuple[WorkflowHandle[Any], float, str]] = {}
         self._compared: dict[str, int] = {}
-        self._beat = self._next_look = 0.0
+        self._beat = self._next_look = -float(workers.DEAD_AFTER_S)
 
     def start(self) -> None:
         """Open the job engine; workflows that were interrupted go on."""
@@ -72,8 +72,8 @@ class Worker:
     def tick(self) -> None:
         """Start everything that is due now."""
         registry = self._parts.registry
-        if now() - self._beat > workers.DEAD_AFTER_S / 6:
-            self._beat = now()
+        if time.monotonic() - self._beat > workers.DEAD_AFTER_S / 6:
+            self._beat = time.monotonic()
             workers.beat(registry, self._parts.settings.worker_id)
             self._take_over()
             self._bury_lost_jobs(SETTLED_S)
@@ -83,7 +83,10 @@ class Worker:
         began = time.monotonic()
         if began >= self._next_look:
             for project in registry.projects():
-                self._look(project)
+                try:
+                    self._look(project)
+                except Exception:  # its own trouble, and no other project's
+                    log.exception("looking at a project failed", project=project.key)
             took = time.monotonic() - began
             self._next_look = began + max(LOOK_S, 5 * took)  # a fifth of a core at most
 
@@ -123,22 +126,22 @@ class Worker:
         handle, started, wait = self._refreshing.get(key, (None, 0.0, 0.0))
         status = _status(handle)
         failed = status not in (None, "SUCCESS")
-        if status in UNFINISHED or (failed and now() - started < wait):
+        if status in UNFINISHED or (failed and time.monotonic() - started < wait):
             return
         wait = min(2 * wait, RETRY_S) if failed else 1.0
         handle = enqueue("queue", jobs.refresh, _unused(f"refresh-{key}-{cause}"), key)
-        self._refreshing[key] = (handle, now(), wait)
+        self._refreshing[key] = (handle, time.monotonic(), wait)
 
     def _promote(self, key: str, version: str, reason: str) -> None:
         """Start a promotion, after the one that runs; one that failed is tried again after half a minute."""
         handle, started, former = self._promoting.get(key, (None, 0.0, ""))
         status = _status(handle)
         failed = status not in (None, "SUCCESS")
-        if status in UNFINISHED or (failed and former == version and now() - started < RETRY_S):
+        if status in UNFINISHED or (failed and former == version and time.monotonic() - started < RETRY_S):
             return
         n = len(records.activations(self._parts.registry, key))
         handle = enqueue("promote", jobs.promote, _unused(f"promote-{key}-{version}-{n}"), key, version, reason)
-        self._promoting[key] = (handle, now(), version)
+        self._promoting[key] = (handle, time.monotonic(), version)
 
     def _end_former(self) -> None:
         """Workflows of other steps are taken up by nobody, and keep their project's turn: end them. What they were for

@@ -118,6 +118,11 @@ class Version:
         """What is said of items, for each control by name, in order."""
         return self.rows_and_outputs(items)[1]
 
+    @property
+    def apart(self) -> bool:
+        """Whether :meth:`outputs_apart` differs from what is said otherwise."""
+        return any(apart_name(control.name, 0) in self.heads for control in self.schema.controls)
+
     def outputs_apart(self, examples: Sequence[Example]) -> dict[str, list[Output]]:
         """What is said of held-out examples, for each control by name, in order: to be measured, each by heads that
         were calibrated on other ones where calibration decides what is said."""
@@ -127,7 +132,7 @@ class Version:
             return {c: replace(head, weight=self.heads[c].weight) for c, head in there.items() if head is not None}
 
         said = {c.name: self._silence(c, [e.item for e in examples]) for c in self.schema.controls}
-        folds = np.array([fold_of(e) if apart(0) else 0 for e in examples], np.int64)
+        folds = np.array([fold_of(e) if self.apart else 0 for e in examples], np.int64)
         for fold in np.unique(folds).tolist():
             at = np.flatnonzero(folds == fold).tolist()
             for name, outputs in self.with_heads(apart(fold)).predict([examples[i].item for i in at]).items():
@@ -205,7 +210,7 @@ def fold_of(example: Example) -> int:
 def apart_name(control: str, fold: int) -> str:
     """What the head is called that a control is measured with on a fold of the held-out examples. It is kept without
     its weight, which is that of the control's own head: many labels make it large, and calibration leaves it."""
-    return f"{control}/{fold}"
+    return f"{control}\0{fold}"
 
 
 def _having(control: Control, items: Sequence[Item]) -> list[int]:

@@ -104,10 +104,10 @@ class Registry:
         )
 
     def forget_project(self, key: str) -> None:
-        """Delete all that is known of a project, its versions and when they were active excepted: it may be back, where
-        it was only hidden from the API key's owner."""
+        """Delete all that is known of a project, its versions and their publications excepted: it may be back, where it
+        was only hidden from the API key's owner."""
         with self.engine.begin() as db:
-            for table in ("tasks", "annotations", "events", "published", "jobs", "timings", "wishes"):
+            for table in ("tasks", "annotations", "events", "jobs", "timings", "wishes"):
                 db.execute(sa.text(f"DELETE FROM {table} WHERE project = :key"), {"key": key})
             db.execute(sa.text("DELETE FROM projects WHERE key = :key"), {"key": key})
 

@@ -3,8 +3,9 @@
 Versions are immutable. The only mutable fact about a model is which version is active, and that is one row.
 """
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -95,18 +96,17 @@ def activations(registry: Registry, key: str) -> list[Activation]:
     return [_activation(row) for row in rows]
 
 
-def publication_name(registry: Registry, key: str, version_name: str) -> str:
+def publication_name(registry: Registry, key: str, version_name: str, there: Collection[str] = ()) -> str:
     """A name never used in this project: ``v3``, then ``v3-r2``, ``v3-r3``, …
 
-    Label Studio takes predictions of one name for one model, so a name is not used again after a rollback.
+    Label Studio takes predictions of one name for one model, so a name is not used again after a rollback; nor is one
+    that is ``there``, in Label Studio, and not ours: somebody has imported predictions under it.
     """
-    row = registry.row(
-        "SELECT COUNT(*) AS n FROM activations WHERE project = :key AND version = :version",
-        key=key,
-        version=version_name,
-    )
-    used = int(row["n"]) if row else 0
-    return version_name if used == 0 else f"{version_name}-r{used + 1}"
+    used = {row["name"] for row in registry.rows("SELECT name FROM activations WHERE project = :key", key=key)}
+    ours = registry.rows("SELECT DISTINCT name FROM published WHERE project = :key", key=key)
+    taken = used | (set(there) - {row["name"] for row in ours})
+    names = itertools.chain([version_name], (f"{version_name}-r{n}" for n in itertools.count(2)))
+    return next(name for name in names if name not in taken)
 
 
 def activate(registry: Registry, key: str, version_name: str, name: str, reason: str) -> None:
@@ -221,13 +221,19 @@ def active_jobs(registry: Registry, key: str | None = None) -> list[Job]:
     return [Job(**row) for row in rows if key is None or row["project"] == key]
 
 
-# ----------------------------------------------------------------------------------------------------------- timings
 def failed_jobs(registry: Registry, key: str) -> int:
     """How many jobs of a project have failed."""
     row = registry.row("SELECT COUNT(*) AS n FROM jobs WHERE project = :key AND state = 'failed'", key=key)
     return int(row["n"]) if row else 0
 
 
+def was_tried(registry: Registry, key: str, seen: int, since: float) -> bool:
+    """Whether a job that learned, or was to learn, from the change ``seen`` has been made since then."""
+    query = "SELECT id FROM jobs WHERE project = :key AND seen >= :seen AND created_at >= :since LIMIT 1"
+    return registry.row(query, key=key, seen=seen, since=since) is not None
+
+
+# ----------------------------------------------------------------------------------------------------------- timings
 def add_timing(registry: Registry, key: str, name: str, seconds: float, keep: int = 500) -> None:
     """Note how long something took; the newest ``keep`` are kept."""
     with registry.engine.begin() as db:

@@ -76,6 +76,28 @@ def test_a_clock_that_was_set_back_starts_one_training(parts, studio, project, m
     assert len(records.active_jobs(parts.registry)) == 1
 
 
+def test_a_training_that_failed_is_not_repeated_after_a_clock_was_set_back(parts, studio, project, monkeypatch):
+    with_settings(parts, retrain_after_labels=5)
+    label(parts, studio, 5)
+    with monkeypatch.context() as ahead:
+        ahead.setattr(records, "now", lambda: time.time() + 3600)
+        records.add_job(parts.registry, "first", KEY, "retrain", parts.registry.newest_change(KEY)[0])
+        records.update_job(parts.registry, "first", state="done", progress=1, message="")
+    label(parts, studio, 6)
+    job = due.training(parts, project)
+    records.add_job(parts.registry, job, KEY, "retrain", parts.registry.newest_change(KEY)[0])
+    records.update_job(parts.registry, job, state="failed", progress=1, message="")
+    assert due.training(parts, project) is None
+
+
+def test_a_version_that_waits_is_not_forgotten_for_a_worse_one(parts, project):
+    cold = retrain.cold_start(parts, project).name
+    records.activate(parts.registry, KEY, cold, cold, due.START)
+    row = version(parts, project, "a")
+    version(parts, project, "b", verdict="worse")
+    assert due.unpublished(parts, project) == row.name
+
+
 def test_a_project_that_was_hidden_for_a_while_has_its_version_again(parts, studio, project):
     label(parts, studio, 10)
     for row in (retrain.cold_start(parts, project), version(parts, project, "s")):

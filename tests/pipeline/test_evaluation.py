@@ -186,12 +186,12 @@ def test_audit_and_gate_measure_by_heads_that_the_answers_did_not_calibrate(
     """Where a version has such heads, they say what is measured: here always the same label."""
     cold = cold_version(WordEncoder(), project.asks())
     nothing = cold.heads["topic"].weight[:, :0]
-    one, other = (
-        {apart_name("topic", n): LinearHead(nothing, 99 * np.eye(3, dtype=np.float32)[label]) for n in range(FOLDS)}
-        for label in (0, 1)
-    )
-    monkeypatch.setattr(retrain, "load_version", lambda *_: cold.with_heads(one))
-    monkeypatch.setattr(retrain, "load", lambda *_: cold.with_heads(other))
+
+    def always(label):
+        bias = 99 * np.eye(3, dtype=np.float32)[label]
+        return {apart_name("topic", n): LinearHead(nothing, bias) for n in range(FOLDS)}
+
+    monkeypatch.setattr(retrain, "load_version", lambda *_: cold.with_heads(always(0)))
     label(parts, studio, 60)
     row = register(parts, tmp_path / "trained")
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
@@ -199,8 +199,13 @@ def test_audit_and_gate_measure_by_heads_that_the_answers_did_not_calibrate(
     correct = np.sum([e.targets["topic"] for e in held_out], axis=0)
     assert row.audit["correct"] == correct[0]
     records.activate(parts.registry, KEY, row.name, row.name, "test")
-    verdict = retrain._verdict(parts, project, held_out * 9, {"topic": [Output()] * 9 * len(held_out)})
-    assert verdict.endswith(f"0 right, not {9 * correct[1]:.0f}")
+    rare, often = np.argsort(correct)[[0, -1]]
+    assert correct[often] > correct[rare]
+    monkeypatch.setattr(retrain, "load", lambda *_: cold.with_heads(always(often)))
+    verdict = retrain._verdict(parts, project, held_out * 90, cold.with_heads(always(rare)))
+    assert verdict.endswith(f"{90 * correct[rare]:.0f} right, not {90 * correct[often]:.0f}")
+    monkeypatch.setattr(retrain, "load", lambda *_: cold)  # of a release that measured otherwise
+    assert retrain._verdict(parts, project, held_out * 90, cold.with_heads(always(rare))) == "ready"
 
 
 def test_the_gate_asks_of_no_task_that_the_active_version_has_learned_from(
@@ -229,6 +234,7 @@ def test_versions_whose_weights_are_lost_do_not_stop_the_next_one(
         raise FileNotFoundError("no version is stored")
 
     monkeypatch.setattr(retrain, "load", lost)
+    parts.settings = parts.settings.model_copy(update={"self_training": 0.5, "warm_start": 1.0})
     for task in range(21, 61):
         studio.annotate(task, text_of(task)[1])
     mirror.reconcile(parts, KEY)

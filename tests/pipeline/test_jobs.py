@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from dbos import DBOS
 
-from backend.pipeline import jobs, mirror, publish, retrain
+from backend.pipeline import due, jobs, mirror, publish, retrain
 from backend.pipeline import worker as workers
 from backend.pipeline.encode import encode_pool
-from backend.pipeline.requests import request_activation
+from backend.pipeline.requests import request_activation, request_training
 from backend.registry import versions as records
 from backend.registry import workers as registered
 from backend.serving.features import FeatureStores
@@ -246,12 +246,61 @@ def test_a_training_that_the_engine_did_not_take_is_asked_for_again(quiet, studi
 
     monkeypatch.setattr(workers, "enqueue", refused)
     label(quiet, studio, 20)
-    with pytest.raises(OSError, match="locked"):
-        until(worker, lambda: False)
+    until(worker, lambda: records.active_jobs(quiet.registry))
     monkeypatch.setattr(workers, "enqueue", jobs.enqueue)
     monkeypatch.setattr(workers, "SETTLED_S", 0)
     worker._beat = 0.0
     until(worker, lambda: active(quiet) == "v1")
+
+
+@pytest.fixture
+def hold(monkeypatch):
+    """Holds the encoding of a version until ``release`` is set; ``entered`` says that it has begun."""
+
+    def held(version):
+        entered, release, encode = threading.Event(), threading.Event(), jobs.encode_pool
+
+        def slow(parts, key, name, report):
+            if name == version:
+                entered.set()
+                release.wait(WAIT_S)
+            return encode(parts, key, name, report)
+
+        monkeypatch.setattr(jobs, "encode_pool", slow)
+        return entered, release
+
+    return held
+
+
+def ended(workflow):
+    return any(w.status == "SUCCESS" for w in DBOS.list_workflows(name=workflow, load_input=False))
+
+
+def test_a_first_version_that_comes_after_a_trained_one_is_not_made_active(quiet, studio, trained, start, hold):
+    entered, release = hold("v0")
+    worker = start()
+    until(worker, entered.is_set)
+    label(quiet, studio, 20)
+    request_training(quiet, KEY)
+    until(worker, lambda: active(quiet) == "v1")
+    release.set()
+    until(worker, lambda: ended("promote"))
+    assert active(quiet) == "v1"
+
+
+def test_a_version_that_was_chosen_while_another_one_was_encoded_stays(quiet, studio, trained, start, hold):
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0")
+    add(quiet, "one", verdict="worse")
+    entered, release = hold("v2")
+    label(quiet, studio, 20)
+    until(worker, entered.is_set)
+    request_activation(quiet, quiet.registry.must_project(KEY), "v1")
+    until(worker, lambda: active(quiet) == "v1")
+    release.set()
+    until(worker, lambda: ended("train"))
+    assert active(quiet) == "v1"
+    assert "not activated" in records.newest_job(quiet.registry, KEY).message
 
 
 def test_a_job_whose_end_was_not_written_down_is_ended(quiet, studio, trained, start):
@@ -283,6 +332,49 @@ def test_a_refresh_that_fails_is_tried_again_less_and_less_often(quiet, studio, 
     monkeypatch.setattr(publish, "resort", resort)
     worker._refreshing.clear()
     until(worker, lambda: quiet.registry.must_project(KEY).sorted_for == quiet.registry.state(KEY))
+
+
+def test_after_a_clock_was_set_back_what_failed_is_tried_again(quiet, studio, start, monkeypatch):
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0" and not quiet.registry.waiting_events(KEY))
+    apply_events = mirror.apply_events
+
+    def broken(*_):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(mirror, "apply_events", broken)
+    label(quiet, studio, 1)
+    until(worker, lambda: any(workers._status(handle) == "ERROR" for handle, *_ in worker._refreshing.values()))
+    monkeypatch.setattr(mirror, "apply_events", apply_events)
+    monkeypatch.setattr(workers, "now", lambda: time.time() - 3600)
+    until(worker, lambda: not quiet.registry.waiting_events(KEY))
+
+
+def test_a_project_that_raises_is_no_other_projects_trouble(quiet, studio, start, monkeypatch):
+    quiet.registry.save_project("1.1795548626", 1, "first", CONFIG, None, "")
+    sorting = due.sorting
+
+    def raising(parts, project):
+        if project.key != KEY:
+            raise ValueError("its own trouble")
+        return sorting(parts, project)
+
+    monkeypatch.setattr(due, "sorting", raising)
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0")
+
+
+def test_a_project_that_was_hidden_has_its_queue_again(quiet, studio, start):
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0" and not quiet.registry.waiting_events(KEY))
+    before = {row["task"]: row["score"] for row in studio.rows.values()}
+    studio.gone = True
+    mirror.reconcile(quiet, KEY)
+    studio.gone = False
+    mirror.reconcile(quiet, KEY)
+    until(worker, lambda: quiet.registry.must_project(KEY).sorted_for == quiet.registry.state(KEY))
+    assert {row["task"]: row["score"] for row in studio.rows.values()} == before
+    assert len(studio.rows) == len(before)
 
 
 def test_a_version_that_cannot_be_published_does_not_end_learning(quiet, studio, trained, start, monkeypatch):

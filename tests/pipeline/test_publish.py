@@ -24,8 +24,12 @@ def steps_of(parts, version, name):
     }
 
 
+def studio_names(parts):
+    return parts.studio.model_versions(parts.registry.must_project(KEY).id)
+
+
 def run(parts, version):
-    name = records.publication_name(parts.registry, KEY, version)
+    name = records.publication_name(parts.registry, KEY, version, studio_names(parts))
     for step in steps_of(parts, version, name).values():
         step()
     return name
@@ -250,6 +254,25 @@ def test_of_two_predictions_of_a_task_one_is_left(parts, studio, cold):
     assert put_right(parts)
     assert len(studio.rows) == parts.settings.window
     assert studio.served() == ours(parts)
+
+
+def test_predictions_that_somebody_imported_under_our_names_stay(parts, studio):
+    mirror.reconcile(parts, KEY)
+    for task in studio.tasks:
+        studio.create_prediction(task, [], 0.3, "v0")
+    version = retrain.cold_start(parts, parts.registry.must_project(KEY)).name
+    encode_pool(parts, KEY, version, lambda *_: None)
+    assert run(parts, version) == "v0-r2"
+    publish.mend(parts, KEY)
+    assert publish.check_order(parts, KEY)
+    assert sum(row["model_version"] == "v0" for row in studio.rows.values()) == len(studio.tasks)
+
+
+def test_a_prediction_without_a_score_stops_nothing(parts, studio, cold):
+    outside = next(task for task in studio.tasks if task not in ours(parts))
+    studio.create_prediction(outside, [], None, "v0")
+    publish.mend(parts, KEY)
+    assert len(studio.rows) == parts.settings.window + 1
 
 
 def test_what_a_resort_that_broke_off_left_at_the_top_goes_away(parts, studio, cold, monkeypatch):

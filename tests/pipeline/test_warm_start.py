@@ -38,9 +38,11 @@ def activated(parts, meta, location="words-v1", schema_hash=None):
     records.activate(parts.registry, KEY, row.name, row.name, "test")
 
 
-def test_the_active_version_is_part_of_the_snapshot(labelled):
+def test_the_active_version_is_part_of_the_snapshot(labelled, monkeypatch):
     scratch = retrain.take_snapshot(labelled, KEY)
     activated(labelled, FITS)
+    assert retrain.take_snapshot(labelled, KEY)["start"] is None, "its weights are not there"
+    monkeypatch.setattr(labelled.storage, "has", lambda key: key == "words-v1")
     near = retrain.take_snapshot(labelled, KEY)
     assert (scratch["start"], near["start"]) == (None, "words-v1")
     assert scratch["hash"] != near["hash"]
