@@ -4,12 +4,11 @@ import numpy as np
 
 from backend.active.selection.clusters import typiclust
 from backend.active.selection.coverage import COVERAGE
-from backend.active.selection.directions import repeats_last
 from backend.active.selection.pool import Pool, Positions
 
 REPRESENTATIVE_PER_CLASS = 3
 REPRESENTATIVE_AT_MOST = 60  # labels; with a hundred classes uncertainty is worth something before each has three
-RULES = {"typiclust": repeats_last(typiclust), "herding": COVERAGE["herding"]}
+RULES = {"typiclust": typiclust, "herding": COVERAGE["herding"]}
 
 
 def rule(pool: Pool) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.active import uncertainty
-from backend.active.selection.directions import directions
+from backend.active.selection.directions import directions, first_of_each
 from backend.active.selection.pool import Floats, Pool, Positions, descending
 
 BLOCK = 20  # picks that cover clusters together
@@ -49,17 +49,19 @@ def typiclust(pool: Pool, n: int, rng: np.random.Generator) -> Positions:
     """The most typical item of each cluster; clusters with the fewest labels first, among them the biggest.
 
     Hacohen et al., Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets, 2022. Typicality is the
-    inverse of the mean distance to the 20 nearest neighbours in the cluster.
+    inverse of the mean distance to the 20 nearest neighbours in the cluster. Copies of an earlier item or of a labelled
+    one, which are as typical, come after all others.
     """
     clusters = _clusters(pool, rng)
-    x = directions(pool.features)
+    x, copies = directions(pool.features), ~first_of_each(pool)
     counts = _labelled_per_cluster(pool, x, clusters)
     sizes = np.bincount(clusters, minlength=len(counts))
     members = {int(c): _by_typicality(x, np.flatnonzero(clusters == c), rng) for c in np.unique(clusters)}
+    members = {c: m[np.argsort(copies[m], kind="stable")] for c, m in members.items()}
     ahead = np.concatenate([counts[c] + np.arange(len(m)) for c, m in members.items()])  # labels before this one
     size = np.concatenate([np.full(len(m), sizes[c]) for c, m in members.items()])
     position = np.concatenate(list(members.values()))
-    return np.asarray(position[np.lexsort((-size, ahead))])
+    return np.asarray(position[np.lexsort((-size, ahead, copies[position]))])
 
 
 def cluster_margin(pool: Pool, n: int, rng: np.random.Generator) -> Positions:

@@ -38,7 +38,7 @@ def repeats_last(strategy: Strategy) -> Strategy:
     """
 
     def on_distinct(pool: Pool, n: int, rng: np.random.Generator) -> Positions:
-        fresh = _first_of_each(pool)
+        fresh = first_of_each(pool)
         if fresh.all():
             return strategy(pool, n, rng)
         distinct = np.flatnonzero(fresh)
@@ -48,7 +48,7 @@ def repeats_last(strategy: Strategy) -> Strategy:
     return on_distinct
 
 
-def _first_of_each(pool: Pool) -> NDArray[np.bool_]:
+def first_of_each(pool: Pool) -> NDArray[np.bool_]:
     """Whether each item (N,) is the first with its features and none with them is labelled."""
     marks = fingerprints(pool.features)
     _, firsts = np.unique(marks, return_index=True)

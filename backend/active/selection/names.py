@@ -27,7 +27,7 @@ STRATEGIES: dict[str, Strategy] = {
     "auto": auto,
     "random": random,
     **{name: highest(score) for name, score in SCORES.items()},
-    "typiclust": repeats_last(typiclust),
+    "typiclust": typiclust,
     "cluster-margin": cluster_margin,
     **COVERAGE,
     "diverse-cosine": repeats_last(diverse_cosine),
