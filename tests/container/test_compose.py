@@ -40,3 +40,11 @@ def test_the_address_and_the_key_of_another_label_studio_are_passed_on(name):
     assert ours["LABEL_STUDIO_API_KEY"] == "token"
     given = {"LABEL_STUDIO_URL": "https://labels.example.com", "LABEL_STUDIO_API_KEY": "key"}
     assert given.items() <= services(STUDIO_TOKEN="token", **given)[name]["environment"].items()
+
+
+def test_doctor_looks_for_the_server_in_its_container():
+    found = services()
+    host = found["connect"]["environment"]["HOST"]
+    for server in (found["ls-active"], found["ls-active-gpu"]):
+        assert host in server["networks"]["default"]["aliases"]
+        assert server["environment"] == {**found["connect"]["environment"], "HOST": "0.0.0.0"}
