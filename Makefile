@@ -53,7 +53,7 @@ lint: $(VENV)/.done ## ruff, mypy, layers, and the container's files
 container-lint: $(VENV)/.container-lint
 	$(VENV)/bin/hadolint Dockerfile
 	$(VENV)/bin/docker-compose --env-file .env.example --profile cpu --profile connect config --quiet
-	COMPOSE_PROFILES=gpu $(VENV)/bin/docker-compose --env-file .env.example --profile connect config --quiet
+	COMPOSE_PROFILES=gpu $(VENV)/bin/docker-compose --env-file .env.example --profile gpu --profile connect config --quiet
 
 # Offline as far as models go: the default one comes into the image with its package. A project name, ports and secrets
 # of its own, so that it is beside what already runs.
