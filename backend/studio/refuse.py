@@ -5,13 +5,14 @@ from xml.etree.ElementTree import Element
 
 from backend.errors import UnsupportedConfig
 
-_ASIDE = re.compile(r"<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)", re.DOTALL)
+# comments and what stands between <? and ?>; a CDATA section, in which neither is one, first and as a group
+_ASIDE = re.compile(r"(<!\[CDATA\[.*?(?:\]\]>|\Z))|<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)", re.DOTALL)
 
 
 def declarations(label_config: str) -> str:
     """The config without comments and XML declaration. Raises UnsupportedConfig where it declares anything else: it
     could grow or name files."""
-    text = _ASIDE.sub("", label_config)
+    text = _ASIDE.sub(lambda found: found[1] or "", label_config)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise UnsupportedConfig("The label config declares a document type or entities.", "Remove the declaration.")
     return text

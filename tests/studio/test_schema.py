@@ -184,6 +184,15 @@ def test_what_stands_in_a_comment_declares_nothing() -> None:
             parse_schema(declared + config(choices()))
 
 
+@pytest.mark.parametrize("said", ["<!-- not closed", "<? not closed", "<!-- a --><p>b</p>", "]] > <?php ?>"])
+def test_a_character_data_section_is_no_comment(said: str) -> None:
+    shown = f"<Style><![CDATA[{said}]]></Style>"
+    assert parse_schema(config(f"{shown}{choices()}<!-- <![CDATA[ -->")) == parse_schema(config(choices()))
+    for declared in ("<!DOCTYPE x>", "<!-- <![CDATA[ --><!DOCTYPE x><!-- ]]> -->", "<![CDATA[<!DOCTYPE x>]]>"):
+        with pytest.raises(UnsupportedConfig, match="entities"):
+            parse_schema(declared + config(shown + choices()))
+
+
 @pytest.mark.parametrize("before", ['<?xml version="1.0" encoding="utf-8"?>', "\n<?xml version='1.0'?>\n", " \n"])
 def test_an_xml_declaration_does_not_count(before: str) -> None:
     assert parse_schema(before + config(choices())) == parse_schema(config(choices()))
