@@ -227,7 +227,7 @@ def _is_taken(settings: Settings, sent: str) -> bool:
     """Whether our server takes events with this secret; by what the settings know where it is not here."""
     import httpx
 
-    url, header = f"{_address(settings)}/webhook", {SECRET_HEADER.encode(): sent.encode()}
+    url, header = f"{_address(settings)}/webhook", {SECRET_HEADER.encode(): sent.encode("latin-1", "replace")}
     try:
         answer = httpx.post(url, headers=header, json={"action": "DOCTOR"}, timeout=3, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL):

@@ -6,15 +6,19 @@ import threading
 import time
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
+from starlette.requests import Request
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from backend.errors import Busy
 from backend.pipeline import retrain
 from backend.registry import versions as records
+from backend.studio import doctor
 from backend.web import middleware
 from backend.web.app import create_app
 from tests.fakes import CONFIG, CREATED_AT, KEY, WordEncoder
@@ -231,8 +235,6 @@ def basic(user, password, encoding="utf-8"):
 
 @pytest.fixture
 def guarded(parts, known):
-    from pydantic import SecretStr
-
     return create_app_with(parts, basic_auth_user="ls", basic_auth_password=SecretStr("pass:wörd"))
 
 
@@ -253,6 +255,19 @@ def test_the_webhook_takes_its_own_secret_or_basic(guarded, parts):
     secret = {"X-LS-Active-Secret": parts.settings.webhook_token}
     assert guarded.post("/webhook", json=body, headers=secret).status_code == 201
     assert guarded.post("/webhook", json=body, headers=basic("ls", "pass:wörd")).status_code == 201
+
+
+def test_doctor_sends_a_secret_with_umlauts_as_label_studio_does(parts, monkeypatch):
+    settings = parts.settings.model_copy(update={"webhook_secret": SecretStr("geheimnüs"), "basic_auth_user": "ls"})
+    guard = middleware.Guard(None, settings)
+
+    def post(_, *, headers, **__):
+        lines = [(name.lower(), value) for name, value in headers.items()]
+        request = Request({"type": "http", "method": "POST", "path": "/webhook", "query_string": b"", "headers": lines})
+        return SimpleNamespace(status_code=201 if guard._may(request) else 401)
+
+    monkeypatch.setattr(httpx, "post", post)
+    assert [doctor._is_taken(settings, sent) for sent in ("geheimnüs", "geheimnis", "€")] == [True, False, False]
 
 
 @pytest.mark.parametrize("more", [{}, {"basic_auth_user": "ls"}])
