@@ -78,7 +78,7 @@ class Transport:
         try:
             answer = self._ask(method, path, params, body)
         except httpx.RequestError as error:
-            if last or method == "POST":
+            if last or (method == "POST" and not _renews(error)):
                 raise self._unreachable(error) from None
             return None
         except ApiError as error:  # the token could not be renewed
@@ -204,6 +204,14 @@ def _examine(url: str, answer: "httpx.Response") -> None:
     if answer.request.url.path.endswith(_RENEWAL) and not answer.is_success:
         answer.read()
         raise ApiError(status_code=answer.status_code, body=answer.text)
+
+
+def _renews(error: "httpx.RequestError") -> bool:
+    """Whether it was the renewal of a token that broke off: what was asked for was not sent, or was refused."""
+    try:
+        return error.request.url.path.endswith(_RENEWAL)
+    except RuntimeError:  # there was no request
+        return False
 
 
 def _transient(status: int, text: str) -> bool:

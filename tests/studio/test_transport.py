@@ -137,6 +137,29 @@ def test_the_renewal_of_an_access_token_survives_what_passes(fake: Server, answe
     assert len(fake.requests) == 5
 
 
+@pytest.mark.parametrize(("breaks", "requests"), [("token", 2), ("predictions", 1)])
+def test_a_push_is_repeated_only_where_it_was_the_renewal_whose_connection_broke(
+    fake: Server, monkeypatch: pytest.MonkeyPatch, breaks: str, requests: int
+) -> None:
+    ask, broken = httpx.HTTPTransport.handle_request, []
+
+    def once(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        if breaks in request.url.path and not broken:
+            broken.append(request)
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+        return ask(self, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", once)
+    fake.answer = renewing((200, {}), 0)
+    studio = Studio(fake.url, PERSONAL)
+    if breaks == "token":
+        assert studio.push_predictions(1, [{"task": 1}]) == 1
+    else:
+        assert "cannot be reached" in str(failure(studio, "push"))
+    assert len(broken) == 1
+    assert len(fake.requests) == requests
+
+
 @pytest.mark.parametrize("answer", [*TRANSIENT, (500, "<html>")])
 def test_a_renewal_that_fails_for_good_is_told_as_what_it_is(fake: Server, answer: Any) -> None:
     fake.answer = renewing(answer, 99)
