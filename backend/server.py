@@ -34,6 +34,7 @@ def _saying_why(code: int = 1) -> Iterator[None]:
         raise SystemExit(code) from None
 
 
+@_saying_why()
 def run_web(settings: Settings) -> None:
     """Serve HTTP until SIGTERM; requests that run are finished first."""
     from gunicorn.app.base import BaseApplication

@@ -56,6 +56,14 @@ def test_a_storage_that_cannot_be_used_ends_it(role, tmp_path):
     assert any("STORAGE_URL" in line.get("reason", "") for line in lines)
 
 
+@pytest.mark.parametrize("role", ["serve", "web"])
+def test_a_secret_that_cannot_be_read_ends_it(role, tmp_path):
+    (tmp_path / "data" / "webhook.secret").mkdir(parents=True)
+    code, lines = run(role, tmp_path, HOST="127.0.0.1", PORT=str(free_port()))
+    assert code == 1
+    assert "webhook.secret" in lines[-1]["reason"]
+
+
 def test_a_process_that_could_not_be_started_is_tried_again(monkeypatch):
     stop, tried = threading.Event(), []
 
