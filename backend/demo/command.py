@@ -34,10 +34,12 @@ def make_folder(folder: Path, option: str) -> None:
 
 
 def check_file(file: Path, option: str) -> None:
-    """Raises UserError, which names the option, where a file cannot be written."""
+    """Raises UserError, which names the option, where a file cannot be written. None is made or changed by that."""
     try:
-        if file.is_dir() or not file.exists():
-            file.touch(exist_ok=False)
-            file.unlink()
+        existed = file.exists()
+        if not file.is_fifo():  # its reader would see the end of what comes
+            file.open("a").close()
+        if not existed:
+            file.resolve().unlink()  # what a link leads to
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror}.", f"Give another {option}.") from None
