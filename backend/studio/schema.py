@@ -34,11 +34,13 @@ _SUPPORTED = 'Supported are the tags that the README lists, on a <Text value="$f
 @dataclass(frozen=True)
 class Config:
     """What a label config asks that can be learned; ``left_out``: a sentence for each control that cannot; ``unread``:
-    the fields that annotators are shown and that no control is about or reads."""
+    the fields that annotators are shown and that no control is about or reads; ``names``: of all controls, learned or
+    not."""
 
     schema: Schema
     left_out: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def note(self) -> str:
@@ -88,7 +90,8 @@ def read_config(label_config: str) -> Config:
     sentences = tuple(f"{error} What annotators answer there is left to them." for error in refused)
     alone = sum(map(_may_be_passed_over, nodes)) <= 1
     schema = Schema(tuple(found if alone else map(_among_others, found)))
-    return Config(schema, sentences, _unread(schema, nodes, objects, headers))
+    names = tuple(node.get("name", "") for node in nodes)
+    return Config(schema, sentences, _unread(schema, nodes, objects, headers), names)
 
 
 def _check_shown(control: Control, shown_in: dict[str, tuple[str | None, ...]]) -> None:

@@ -105,7 +105,7 @@ def test_tasks_without_their_text_and_answers_that_the_config_does_not_know_are_
     assert [(e.task_id, e.item.text) for e in found] == [(0, "text 0"), (1, "text 1")]
     assert notes == [
         "4 of 9 tasks left out, task 70 for one: The task's field 'text' is empty.",
-        "2 of 9 tasks have an answer that the label config does not know, which counts for nothing, "
+        "2 of 9 tasks have answers to a control of which the label config knows none, so that they count for nothing, "
         'task 80 for one: {"choices": ["renamed"]} to label.',
     ]
     assert read([*good, empty])[1] == []
@@ -119,6 +119,20 @@ def test_an_answer_that_the_config_does_not_know_is_said_where_another_one_count
     assert list(found[0].targets) == ["label"]
     assert len(notes) == 1
     assert 'task 5 for one: {"rating": 9} to stars' in notes[0]
+
+
+def test_answers_to_a_control_that_was_renamed_are_said_and_not_those_to_one_that_is_left_out():
+    asked = choices_config(["a", "b"]).replace("</View>", '<DateTime name="when" toName="text"/></View>')
+    (known,) = Labelled.choice("", "a").result
+    renamed, when = {**known, "from_name": "old"}, {"from_name": "when", "value": {"datetime": "2024-01-01"}}
+    relation = {"type": "relation", "from_id": "x", "to_id": "y", "direction": "right"}
+    results = [known], [renamed], [when], [relation], [known, renamed], [{**renamed, "value": {"choices": []}}]
+    tasks = tuple(Labelled({"text": "x"}, list(result), f"task {n}") for n, result in enumerate(results))
+    found, notes = Corpus(asked, tasks).read(parse_schema(asked))
+    assert len(found) == 2
+    (note,) = notes
+    assert note.startswith("2 of 6 tasks")
+    assert note.endswith('task 1 for one: {"choices": ["a"]} to old.')
 
 
 def test_a_byte_order_mark_is_read_over(tmp_path):
