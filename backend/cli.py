@@ -337,7 +337,7 @@ def _quality_lines(said: dict[str, Any]) -> list[str]:
 def _status_text(state: dict[str, Any]) -> str:
     lines = [f"{state['title']} (project {state['project']})"]
     if state["problem"]:
-        lines.append(f"  not learned: {state['problem']}")
+        lines.append(f"  config     {state['problem']}")
     held_out, new = state["audit_labels"], state["new_labels"]
     lines.append(f"  labels     {state['labels']}, of them {held_out} held out, {new} not learned yet")
     strategy = state["strategy"]

@@ -21,3 +21,11 @@ def test_status_shows_latencies_and_how_many_trainings_failed(parts, studio):
     assert "refresh" in line
     assert "p50 1.0 s" in line
     assert "max 1.5 s" in line
+
+
+def test_status_does_not_say_that_nothing_is_learned_where_a_field_is_not_read(parts, studio):
+    mirror.reconcile(parts, KEY)
+    note = "The labeling interface shows $title, which no control reads."
+    text = _status_text({**status(parts, parts.registry.must_project(KEY)), "problem": note})
+    assert f"  config     {note}" in text.splitlines()
+    assert "not learned:" not in text

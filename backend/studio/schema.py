@@ -34,8 +34,8 @@ _SUPPORTED = 'Supported are the tags that the README lists, on a <Text value="$f
 @dataclass(frozen=True)
 class Config:
     """What a label config asks that can be learned; ``left_out``: a sentence for each control that cannot; ``unread``:
-    the fields that annotators are shown and that no control is about or reads; ``names``: of all controls, learned or
-    not."""
+    the fields of texts that annotators are shown and that no control is about or reads; ``names``: of all controls,
+    learned or not."""
 
     schema: Schema
     left_out: tuple[str, ...] = ()
@@ -50,8 +50,8 @@ class Config:
         fields = ", ".join(f"${name}" for name in self.unread)
         return (
             f"The labeling interface shows {fields}, which no control reads: the model does not see it. Where answers "
-            'depend on it, name its tag too (Choices: toName="text,other") or its field (Labels: question="$other"; '
-            'TextArea: prompt="… $other").'
+            "depend on it, some controls can read it too: Choices and Taxonomy that name two tags of one kind "
+            '(toName="text,other"), Labels with its field as question="$other", TextArea with prompt="… $other".'
         )
 
 
@@ -115,9 +115,10 @@ def _may_be_passed_over(node: Element) -> bool:
 def _unread(
     schema: Schema, nodes: "list[Element]", found: "Mapping[str, ObjectTag]", headers: list[str]
 ) -> tuple[str, ...]:
-    """The fields that are shown by object tags that no control is about, or by headers, and that are not read."""
+    """The fields that are shown by tags of texts that no control is about, or by headers, and that are not read."""
     about = {name for node in nodes for name in node.get("toName", "").split(",")}
-    shown = [str(tag.value) for name, tag in found.items() if name not in about] + headers
+    texts = [tag for name, tag in found.items() if name not in about and str(tag.tag).lower() in objects.READERS]
+    shown = [str(tag.value) for tag in texts] + headers
     fields = dict.fromkeys(value[1:] for value in shown if objects.FIELD.fullmatch(value))
     return tuple(name for name in fields if name not in schema.fields)
 

@@ -22,7 +22,8 @@ CONFIG = f"<View>{TEXTS}{MARK}</View>"
     [
         (CONFIG, ("question",)),
         (CONFIG.replace("<Labels", '<Header value="$title"/><Header value="Mark it"/><Labels'), ("question", "title")),
-        (CONFIG.replace("<Labels", '<Image name="picture" value="$picture"/><Labels'), ("question", "picture")),
+        (CONFIG.replace("<Labels", '<Image name="picture" value="$picture"/><Labels'), ("question",)),  # see Limits
+        (CONFIG.replace("<Labels", '<HYPERTEXT name="page" value="$page"/><Labels'), ("question", "page")),
         (CONFIG.replace("<Labels", '<Labels question="$question"'), ()),
         (f'<View>{TEXTS}<TextArea name="answer" toName="text" prompt="In $text, $question"/></View>', ()),
         (f'<View>{TEXTS}<Choices name="c" toName="text,question"><Choice value="x"/></Choices></View>', ()),
@@ -36,6 +37,20 @@ def test_what_is_shown_and_not_read(config: str, unread: tuple[str, ...]) -> Non
     assert found.unread == unread
     assert bool(found.note) is bool(unread)
     assert all(f"${name}" in found.note for name in unread)
+
+
+def test_the_advice_holds_where_it_is_followed() -> None:
+    note = read_config(CONFIG).note
+    for named, control in (
+        ('toName="text,other"', '<Choices name="c" toName="text,other"><Choice value="x"/></Choices>'),
+        ('toName="text,other"', '<Taxonomy name="c" toName="text,other"><Choice value="x"/></Taxonomy>'),
+        ('question="$other"', '<Labels name="c" toName="text" question="$other"><Label value="x"/></Labels>'),
+        ('prompt="… $other"', '<TextArea name="c" toName="text" prompt="… $other"/>'),
+    ):
+        assert named in note
+        assert control[1 : control.index(" ")] in note
+        found = read_config(f"<View>{TEXTS.replace('question', 'other')}{control}</View>")
+        assert (found.unread, found.left_out) == ((), ())
 
 
 def played(request: Request) -> tuple[int, Any]:
