@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import comb
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv
 
 
 @dataclass(frozen=True)
@@ -19,19 +19,19 @@ class Interval:
 
 
 def accuracy_interval(correct: float, n: float, level: float = 0.95) -> Interval:
-    """Accuracy ``correct / n`` with Wilson's score interval, which is honest also for few examples and at 0 and 1.
+    """Accuracy ``correct / n`` with its exact interval: it holds the truth with probability ``level`` at least, however
+    few the examples are. An approximation such as Wilson's does so on average only, and less often near 0 and 1.
 
-    ``correct`` may be a sum of qualities in [0, 1]: their variance is at most that of answers which are right or wrong,
-    so the interval is at least as wide as it has to be. ``n`` may be a number of examples that tell as much.
-    Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
+    ``correct`` may be a sum of qualities in [0, 1]: their variance is at most that of answers which are right or wrong.
+    ``n`` may be a number of examples that tell as much. Clopper and Pearson, The Use of Confidence or Fiducial Limits
+    Illustrated in the Case of the Binomial, 1934.
     """
     if n < 1 or not 0 <= correct <= n:
         raise ValueError(f"{correct} correct of {n}: expected 0 <= correct <= n and n of at least 1")
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    value = correct / n
-    centre = (value + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (value * (1 - value) / n + z * z / (4 * n * n)) ** 0.5
-    return Interval(value, max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half)))
+    tail = (1 - level) / 2
+    low = betaincinv(correct, n - correct + 1, tail) if correct else 0.0
+    high = betaincinv(correct + 1, n - correct, 1 - tail) if correct < n else 1.0
+    return Interval(correct / n, float(low), float(high))
 
 
 def macro_f1(predicted: ArrayLike, actual: ArrayLike) -> float:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom, binomtest
 
 from backend.active.calibration import expected_calibration_error, fit_confidence, fit_temperature, softmax
 from backend.active.metrics import accuracy_interval, macro_f1, macro_f1_interval, worse_beyond_noise
@@ -62,9 +63,19 @@ def test_softmax_survives_large_logits() -> None:
     assert softmax([[1e4, 0.0], [-1e4, -1e4]]) == pytest.approx(np.array([[1, 0], [0.5, 0.5]]))
 
 
-def test_wilson_interval_as_published() -> None:
-    interval = accuracy_interval(18, 20)
-    assert (interval.value, interval.low, interval.high) == pytest.approx((0.9, 0.699, 0.972), abs=1e-3)
+@pytest.mark.parametrize("correct", range(0, 21, 3))
+def test_the_interval_is_the_exact_one(correct: int) -> None:
+    interval = accuracy_interval(correct, 20)
+    exact = binomtest(correct, 20).proportion_ci(method="exact")
+    assert (interval.value, interval.low, interval.high) == pytest.approx((correct / 20, exact.low, exact.high))
+
+
+@pytest.mark.parametrize("n", [1, 5, 10, 13, 20, 30])
+def test_the_interval_holds_the_truth_however_few_the_examples(n: int) -> None:
+    intervals = [accuracy_interval(correct, n) for correct in range(n + 1)]
+    for truth in np.linspace(0.01, 0.99, 99):
+        held = [interval.low <= truth <= interval.high for interval in intervals]
+        assert binom.pmf(range(n + 1), n, truth)[held].sum() >= 0.95
 
 
 @given(st.integers(1, 500), st.data())
