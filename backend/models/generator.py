@@ -23,7 +23,6 @@ from backend.models.device import autocast, cores, in_halves, pick_device
 from backend.models.encoder import adapter_digest, fingerprint, merged, places, quiet_loading, read_pretrained
 from backend.models.spec import TextSpec, resolve
 
-IGNORED = -100  # what the models of transformers take for "no label"
 TEXTS = "texts.json"
 DRAW = 0  # the seed of what is drawn
 DRAWING = threading.Lock()  # torch's random numbers are one sequence for all threads
@@ -61,6 +60,10 @@ class Generator:
         self.ends = [s for s in (end, *(stops if isinstance(stops, list) else [stops])) if s is not None]
         if not self.ends:
             raise ModelError(f"{spec.name} has no token that ends a text.", "Choose another TEXT_MODEL.")
+        first = _first_token(model)
+        if self.paired and first is None:
+            raise ModelError(f"{spec.name} has no token that a text begins with.", "Choose another TEXT_MODEL.")
+        self.start = first or 0  # what a decoder with an encoder reads first
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.ends[0]
         self.longest = _longest(tokenizer, config) - (0 if self.paired else spec.max_new_tokens)
         written = places(config) if self.paired else self.longest + spec.max_new_tokens
@@ -218,8 +221,10 @@ class Generator:
         it may be the token that ends a text."""
         if self.paired:
             sources, mask = self._filled([source for source, _ in pairs], self.pad)
-            labels, counted = self._filled([text for _, text in pairs], IGNORED)
-            logits = model(input_ids=sources, attention_mask=mask, labels=labels).logits
+            labels, counted = self._filled([text for _, text in pairs], self.pad)
+            start = torch.full_like(labels[:, :1], self.start)  # mBART would begin with the text's last token
+            before = torch.cat([start, labels[:, :-1]], dim=1)
+            logits = model(input_ids=sources, attention_mask=mask, decoder_input_ids=before).logits
         else:
             ids, mask = self._filled([source + text for source, text in pairs], self.pad)
             starts = torch.tensor([len(source) for source, _ in pairs], device=self.device)
@@ -229,7 +234,7 @@ class Generator:
             how = {"logits_to_keep": kept} if self._keeps else {}
             logits = model(input_ids=ids, attention_mask=mask, **how).logits[:, -kept:-1]
             labels, counted = ids[:, first:], (mask * (place >= starts[:, None]))[:, first:]
-        logps = torch.log_softmax(logits.float(), dim=2).gather(2, labels.clamp(min=0).unsqueeze(2)).squeeze(2)
+        logps = torch.log_softmax(logits.float(), dim=2).gather(2, labels.unsqueeze(2)).squeeze(2)
         return logps * counted, counted
 
     def _filled(self, rows: Sequence[list[int]], fill: int, *, left: bool = False) -> tuple[Tensor, Tensor]:
@@ -292,6 +297,13 @@ class Generator:
 def _longest(tokenizer: Any, config: Any) -> int:
     """Tokens that the model can read, or read and write where it does both in one."""
     return int(min(tokenizer.model_max_length, places(config)))
+
+
+def _first_token(model: Any) -> int | None:
+    """What the decoder reads before a text, as ``generate`` of transformers finds it."""
+    how = model.generation_config
+    found = how.bos_token_id if how.decoder_start_token_id is None else how.decoder_start_token_id
+    return found if found is None else int(found)
 
 
 def _kind(config: Any) -> Any:

@@ -48,7 +48,7 @@ ROOMY = {"max_position_embeddings": 128}
 PAIRED = {
     "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
     "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "init_std": 0.2, "dropout": 0.0, "forced_eos_token_id": None,
-    "decoder_start_token_id": 1, **ROOMY,
+    "encoder_layerdrop": 0.0, "decoder_layerdrop": 0.0, "decoder_start_token_id": 2, **ROOMY,
 }  # fmt: skip
 WRITERS: dict[str, dict[str, Any]] = {
     "gpt2": {**GPT2, "n_positions": 128, "initializer_range": 0.2, "resid_pdrop": 0, "embd_pdrop": 0, "attn_pdrop": 0},
@@ -85,6 +85,16 @@ def test_an_encoder(kind: str, tmp_path: Path, device: str) -> None:
     assert np.allclose(encoder.embed(TEXTS), before[:-1], atol=1e-4 if device == "cpu" else 0.1)
 
 
+def logp_of_transformers(generator: Generator, prompt: str) -> float:
+    """The mean log-probability of the tokens that transformers writes, one after the other."""
+    ids = torch.tensor([generator.source(prompt)], device=generator.device)
+    how = {"generation_config": generator._how(), "output_logits": True, "return_dict_in_generate": True}
+    found = generator.model.generate(ids, **how)
+    new = found.sequences[0, -len(found.logits) :]
+    logps = [torch.log_softmax(logits[0].float(), 0)[token] for logits, token in zip(found.logits, new, strict=True)]
+    return float(torch.stack(logps).mean())
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_writer(kind: str, tmp_path: Path, device: str) -> None:
     paired = WRITERS[kind] is PAIRED
@@ -96,7 +106,12 @@ def test_a_writer(kind: str, tmp_path: Path, device: str) -> None:
     generator = Generator.load(TextSpec(str(folder), device=device, threads=1, max_new_tokens=6))
     alone = [generator.within(60).write([prompt])[0] for prompt in PROMPTS]
     generator._memory.clear()
-    assert texts(generator.write(PROMPTS)) == texts(alone)
+    written = generator.write(PROMPTS)
+    assert texts(written) == texts(alone)
+    for prompt, found in zip(PROMPTS, written, strict=True):  # what it learns by is what it writes by
+        for one in found or ():
+            expected = logp_of_transformers(generator, prompt)
+            assert one.logp == pytest.approx(expected, abs=1e-4 if device == "cpu" else 0.1)
     task = TextTask(list(PAIRS), [(text,) for text in PAIRS.values()], START)
     (tmp_path / "adapter").mkdir()
     train_writer(generator, {"answer": task}, TEXT_RECIPE, lambda *_: None).save(tmp_path / "adapter")
