@@ -283,6 +283,7 @@ class Generator:
         if self.paired:
             with self._lock:
                 ids = list(self.tokenizer(text_target=text, verbose=False)["input_ids"])
+            ids = self._until_end(ids)  # some put the language behind it
             ids = ids[:-1] if ids[-1:] == [self.ends[0]] else ids
         else:
             ids = self._ids(text, special=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import processors
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from backend.active.head import LinearHead
@@ -144,6 +145,14 @@ def test_long_prompts_are_cut_and_the_frame_of_a_chat_is_kept(folder: Path, load
     assert (len(whole), whole[-1]) == (6, short.ends[0])
     assert len(cut) == 6
     assert short.ends[0] not in cut  # it is not to learn to stop there
+
+
+def test_a_text_ends_where_it_ends_whatever_a_tokenizer_puts_behind(tmp_path: Path, load: Load) -> None:
+    writer = load(save_tiny_writer(tmp_path, "seq2seq"))
+    plain = writer.target("the city")
+    template = processors.TemplateProcessing(single="$A <end> <user>", special_tokens=[("<end>", 0), ("<user>", 3)])
+    writer.tokenizer.backend_tokenizer.post_processor = template
+    assert writer.target("the city") == plain
 
 
 def test_a_draft_below_a_long_prompt_is_read_to_its_end(folder: Path, load: Load) -> None:
