@@ -11,15 +11,21 @@ Positions = NDArray[np.int64]
 FOLDS = 5
 
 
+def distinct(rows: ArrayLike) -> Positions:
+    """Numbers (N,) of rows of features (N, D), from 0 in the order in which they are met: copies have the same."""
+    seen: dict[bytes, int] = {}
+    met = [seen.setdefault(row.tobytes(), len(seen)) for row in np.asarray(rows) + 0.0]  # -0.0 becomes 0.0
+    return np.array(met, np.int64)
+
+
 def folds_of(rows: ArrayLike, k: int) -> Positions:
     """The fold (N,) of each row of features (N, D), which are in the order of chance: by turns, numbers below ``k``.
 
     Copies of a row are in its fold, or a head would be asked what it was told. Of fewer than ``k`` distinct rows each
     has a fold of its own.
     """
-    seen: dict[bytes, int] = {}
-    turns = [seen.setdefault(row.tobytes(), len(seen)) for row in np.asarray(rows) + 0.0]  # -0.0 becomes 0.0
-    return np.array(turns, np.int64) % min(k, max(len(seen), 1))
+    turns = distinct(rows)
+    return np.asarray(turns % min(k, int(turns.max(initial=0)) + 1))
 
 
 def out_of_fold(

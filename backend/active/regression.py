@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from backend.active.folds import distinct
 from backend.active.head import HELD_OUT_COUNTS, LinearHead
 
 Numbers = NDArray[np.float64]
@@ -42,8 +43,9 @@ class Scale:
 def fit_ridge(features: ArrayLike, targets: ArrayLike) -> LinearHead:
     """The head with one row that fits standardised ``targets`` (N,) on ``features`` (N, D).
 
-    The penalty has the least leave-one-out error (in closed form, Golub, Heath and Wahba, 1979). ``extra``: ``noise``
-    (1,), in widths; and what :func:`leverage` needs.
+    The penalty has the least leave-one-out error (in closed form, Golub, Heath and Wahba, 1979), where examples with
+    the same features, copies of a text, are left out together. ``extra``: ``noise`` (1,), in widths; and what
+    :func:`leverage` needs.
     """
     x, y = np.asarray(features, np.float64), np.asarray(targets, np.float64)
     if x.ndim != 2 or y.shape != x.shape[:1] or len(x) == 0:
@@ -53,23 +55,27 @@ def fit_ridge(features: ArrayLike, targets: ArrayLike) -> LinearHead:
     level = float(y.mean())
     along = u.T @ (y - level)  # (R,)
 
+    copy = distinct(x)
+    copies = np.bincount(copy)[copy]  # (N,), itself among them
+
     def left_out(penalty: float) -> tuple[Numbers, Numbers]:
-        """Residuals (N,), and how much each example pulls its own prediction (N,), below 1."""
+        """Residuals (N,), and what they are where an example and its copies are left out, (N,)."""
         shrink = d**2 / (d**2 + penalty)
-        own = (u**2) @ shrink + 1 / len(x)
-        return y - level - u @ (shrink * along), np.minimum(own, 1 - 1e-3)
+        own = (u**2) @ shrink + 1 / len(x)  # how much each pulls its own prediction, below 1, and that of a copy
+        residual = y - level - u @ (shrink * along)
+        pulled = np.minimum(copies * own, 1 - 1e-3)
+        return residual, residual + own / (1 - pulled) * np.bincount(copy, residual)[copy]
 
     def error(penalty: float) -> float:
-        residual, own = left_out(penalty)
-        return float(((residual / (1 - own)) ** 2).mean())
+        return float((left_out(penalty)[1] ** 2).mean())
 
     penalty = float(min(PENALTIES * x.shape[1], key=error)) if len(x) > 2 else float(PENALTIES[-1] * x.shape[1])
-    residual, own = left_out(penalty)
+    residual, apart = left_out(penalty)
     weight = (d / (d**2 + penalty) * along) @ v / spread
     top = slice(0, DIRECTIONS)
     known = np.sqrt(d[top] ** 2 / (d[top] ** 2 + penalty))[:, None] * v[top]  # (R, D)
     extra = {
-        "noise": _noise((residual**2 / (1 - own)).sum(), len(x)),
+        "noise": _noise((residual * apart).sum(), len(x)),
         "examples": np.array([len(x)], np.float32),
         "middle": middle.astype(np.float32),
         "spread": spread.astype(np.float32),

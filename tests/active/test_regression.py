@@ -32,22 +32,31 @@ def test_the_standard_deviation_covers_what_is_to_come(n: int) -> None:
         assert np.corrcoef(head.logits(features)[:, 0], targets)[0, 1] > 0.9
 
 
-def test_the_closed_form_is_what_refitting_without_each_example_says() -> None:
-    features, targets = sample(12, 3, dim=4)
+@pytest.mark.parametrize("copies", [1, 3])
+def test_the_closed_form_is_what_refitting_without_each_example_and_its_copies_says(copies: int) -> None:
+    features, targets = (np.repeat(values, copies, axis=0) for values in sample(12, 3, dim=4))
+    targets = targets + np.random.default_rng(0).normal(size=len(targets)) * 0.1
     head = regression.fit_ridge(features, targets)
     middle, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
     x, penalty = (features - middle) / spread, float(head.extra["penalty"][0])
     squares = []
     for out in range(12):
-        rest = np.arange(12) != out
+        rest = np.arange(len(x)) // copies != out
         level, centre = targets[rest].mean(), x[rest].mean(axis=0)
-        a = x[rest] - centre
+        a, own = x[rest] - centre, x[~rest][0] - centre
         weight = np.linalg.solve(a.T @ a + penalty * np.eye(4), a.T @ (targets[rest] - level))
-        residual = targets[out] - level - (x[out] - centre) @ weight
-        open_ = 1 / 11 + (x[out] - centre) @ np.linalg.solve(a.T @ a + penalty * np.eye(4), x[out] - centre)
-        squares.append(residual**2 / (1 + open_))
-    expected = np.sqrt((sum(squares) + regression.PRIOR_COUNT) / (12 + regression.PRIOR_COUNT))
+        residual = targets[~rest] - level - own @ weight
+        open_ = 1 / rest.sum() + own @ np.linalg.solve(a.T @ a + penalty * np.eye(4), own)
+        squares.append(residual @ np.linalg.solve(np.eye(copies) + open_, residual))
+    expected = np.sqrt((sum(squares) + regression.PRIOR_COUNT) / (len(x) + regression.PRIOR_COUNT))
     assert float(head.extra["noise"][0]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_copies_of_texts_do_not_make_it_fit_more_closely() -> None:
+    features, targets = sample(30, 0, noise=1.0, dim=40)
+    once, thrice = (regression.fit_ridge(np.repeat(features, k, 0), np.repeat(targets, k)) for k in (1, 3))
+    assert float(thrice.extra["penalty"][0]) >= float(once.extra["penalty"][0])
+    assert float(thrice.extra["noise"][0]) > 0.8 * float(once.extra["noise"][0])
 
 
 def test_what_is_unlike_the_labels_is_less_certain() -> None:
