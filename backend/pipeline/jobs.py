@@ -22,6 +22,7 @@ from backend.errors import StudioError, UserError
 from backend.pipeline import due, mirror, publish, retrain
 from backend.pipeline.encode import encode_pool, forget_features
 from backend.pipeline.parts import Parts
+from backend.pipeline.snapshot import take_snapshot
 from backend.registry import versions as records
 from backend.registry.database import now
 from backend.registry.records import Project
@@ -87,7 +88,7 @@ def train(key: str, job_id: str) -> None:
     """Snapshot, train, evaluate, gate; publish what passed."""
     try:
         started = _step("start", _started, job_id)
-        snapshot = _step("snapshot", lambda: retrain.take_snapshot(parts(), key))
+        snapshot = _step("snapshot", lambda: take_snapshot(parts(), key))
         learned = _step("train", _learned, key, job_id, snapshot)
         snapshot, verdict = learned["snapshot"], learned["verdict"]
         if verdict["activate"]:
@@ -231,7 +232,7 @@ def _plan(key: str, version: str, name: str) -> int:
 def _learned(key: str, job_id: str, snapshot: dict[str, Any]) -> dict[str, Any]:
     """Train and register. The snapshot that was trained on is a new one where the worker that had it died."""
     if not Path(snapshot["path"]).exists():
-        snapshot = retrain.take_snapshot(parts(), key)
+        snapshot = take_snapshot(parts(), key)
     location = retrain.train(parts(), key, snapshot, _progress(job_id, 0.0, 0.6))
     return {"snapshot": snapshot, "verdict": retrain.register(parts(), key, snapshot, location)}
 

@@ -43,6 +43,15 @@ def load(parts: Parts, project: Project, version_name: str) -> Version:
     return parts.host.version(project.key, version_name, project.asks())
 
 
+def load_or_none(parts: Parts, project: Project, version_name: str) -> Version | None:
+    """The same, None where it cannot be loaded: lost weights are not to end learning."""
+    try:
+        return load(parts, project, version_name)
+    except (UserError, OSError) as error:
+        log.warning("a version cannot be loaded", project=project.key, version=version_name, reason=str(error))
+        return None
+
+
 # ---------------------------------------------------------------------------------------------------- a new version
 def plan(parts: Parts, key: str, version_name: str, name: str) -> int:
     """Choose the window of a publication and write it down; how many tasks. A plan that exists is kept, unless all of

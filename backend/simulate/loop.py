@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from backend.active.curve import Point, predicted_gain
+from backend.pipeline.audit import qualities
 from backend.pipeline.decide import Field, Policy, decide, fresh_judge
 from backend.pipeline.evaluation import comparable, diversity, earlier_one, rise, stop_set
-from backend.pipeline.retrain import qualities
 from backend.problems.base import contexts, problem_for, readers, said
 from backend.problems.schema import Example, Floats, Item
 from backend.problems.training import examples_in_update

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from backend.active.metrics import accuracy_interval
-from backend.pipeline.retrain import qualities
+from backend.pipeline.audit import qualities
 from backend.problems.base import context_of, problem_for
 from backend.problems.schema import Example, Floats, Item, Output, Schema
 

@@ -10,6 +10,7 @@ from backend.errors import NotFound
 from backend.pipeline import due, jobs, mirror, publish, retrain
 from backend.pipeline.encode import encode_pool, forget_features
 from backend.pipeline.requests import request_activation
+from backend.pipeline.snapshot import take_snapshot
 from backend.registry import versions as records
 from tests.fakes import CONFIG, KEY, WordEncoder, text_of
 
@@ -279,7 +280,7 @@ def test_versions_of_another_base_model_are_as_if_they_were_not(parts, studio, p
     assert not due.needs_cold_start(parts, project)
     assert due.unpublished(parts, project) is None
     assert due.training(parts, project)
-    before = json.loads(Path(retrain.take_snapshot(parts, KEY)["path"]).read_text())
+    before = json.loads(Path(take_snapshot(parts, KEY)["path"]).read_text())
     assert before["base"] == "another"
     assert not before["opinions"]
     with pytest.raises(NotFound, match="another base model"):
@@ -291,7 +292,7 @@ def test_versions_of_another_base_model_are_as_if_they_were_not(parts, studio, p
 
 def test_what_failed_trainings_left_is_deleted_after_a_while(parts, studio, project):
     label(parts, studio, 20)
-    snapshot = retrain.take_snapshot(parts, KEY)
+    snapshot = take_snapshot(parts, KEY)
     retrain.sweep(parts, older_s=3600)
     assert Path(snapshot["path"]).exists()
     records.add_job(parts.registry, "j", KEY, "retrain", 1)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from backend.active.head import LinearHead
-from backend.pipeline import mirror, retrain
+from backend.pipeline import audit, mirror, publish, retrain
 from backend.pipeline.evaluation import earlier_one, evaluate, stop_set
 from backend.pipeline.pool import read_labels
+from backend.pipeline.snapshot import split, take_snapshot
 from backend.pipeline.status import status
 from backend.problems.schema import Control, Example, Item, Output, Schema
 from backend.problems.version import FOLDS, apart_name, cold_version
@@ -30,7 +31,7 @@ def label(parts, studio, n):
 
 def evaluation(parts, project, base="words-1", earlier=None):
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-    train, _ = retrain.split(table, read_labels(parts.registry, project, table))
+    train, _ = split(table, read_labels(parts.registry, project, table))
     old, new = (cold_version(WordEncoder(base_id), project.asks()) for base_id in ("words-1", base))
     known = [] if earlier is None else [(earlier, old)]
     return evaluate(parts, project.asks(), train, table, new, old, earlier_one(project.asks(), known, len(train)))
@@ -101,16 +102,16 @@ def test_what_a_version_changed_since_one_of_far_fewer_labels_takes_the_place_of
 def test_held_out_tasks_give_accuracy_and_macro_f1_with_intervals(parts, studio, project):
     label(parts, studio, 60)
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-    _, held_out = retrain.split(table, read_labels(parts.registry, project, table))
+    _, held_out = split(table, read_labels(parts.registry, project, table))
     outputs = [Output(e.targets["topic"]) for e in held_out]
-    found = retrain.audit_result(project.asks(), held_out, {"topic": outputs}, parts.settings)
+    found = audit.audit_result(project.asks(), held_out, {"topic": outputs}, parts.settings)
     assert found["value"] == found["macro_f1"]["value"] == 1
     outputs[0] = Output(np.roll(outputs[0].probs, 1))
-    found = retrain.audit_result(project.asks(), held_out, {"topic": outputs}, parts.settings)
+    found = audit.audit_result(project.asks(), held_out, {"topic": outputs}, parts.settings)
     assert found["correct"] == len(held_out) - 1
     for measured in (found, found["macro_f1"]):
         assert 0 <= measured["low"] <= measured["value"] < 1
-    assert retrain.audit_result(project.asks(), [], {"topic": []}, parts.settings) is None
+    assert audit.audit_result(project.asks(), [], {"topic": []}, parts.settings) is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
@@ -139,7 +140,7 @@ def test_with_nothing_left_to_label_it_says_stop(parts, studio, project):
 
 def register(parts, folder):
     """Take a snapshot, and register a version that knows its labels; its row."""
-    snapshot = retrain.take_snapshot(parts, KEY)
+    snapshot = take_snapshot(parts, KEY)
     folder.mkdir()
     (folder / "version.json").write_text('{"kind": "lora"}')
     location = f"{KEY}/{snapshot['hash']}"
@@ -195,17 +196,17 @@ def test_audit_and_gate_measure_by_heads_that_the_answers_did_not_calibrate(
     label(parts, studio, 60)
     row = register(parts, tmp_path / "trained")
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-    _, held_out = retrain.split(table, read_labels(parts.registry, project, table))
+    _, held_out = split(table, read_labels(parts.registry, project, table))
     correct = np.sum([e.targets["topic"] for e in held_out], axis=0)
     assert row.audit["correct"] == correct[0]
     records.activate(parts.registry, KEY, row.name, row.name, "test")
     rare, often = np.argsort(correct)[[0, -1]]
     assert correct[often] > correct[rare]
-    monkeypatch.setattr(retrain, "load", lambda *_: cold.with_heads(always(often)))
-    verdict = retrain._verdict(parts, project, held_out * 90, cold.with_heads(always(rare)))
+    monkeypatch.setattr(publish, "load", lambda *_: cold.with_heads(always(often)))
+    verdict = audit.verdict(parts, project, held_out * 90, cold.with_heads(always(rare)))
     assert verdict.endswith(f"{90 * correct[rare]:.0f} right, not {90 * correct[often]:.0f}")
-    monkeypatch.setattr(retrain, "load", lambda *_: cold)  # of a release that measured otherwise
-    assert retrain._verdict(parts, project, held_out * 90, cold.with_heads(always(rare))) == "ready"
+    monkeypatch.setattr(publish, "load", lambda *_: cold)  # of a release that measured otherwise
+    assert audit.verdict(parts, project, held_out * 90, cold.with_heads(always(rare))) == "ready"
 
 
 def test_the_gate_asks_of_no_task_that_the_active_version_has_learned_from(
@@ -217,7 +218,7 @@ def test_the_gate_asks_of_no_task_that_the_active_version_has_learned_from(
     records.activate(parts.registry, KEY, row.name, row.name, "test")
     parts.settings = parts.settings.model_copy(update={"audit_share": 0.4})
     compared = []
-    monkeypatch.setattr(retrain, "worse_beyond_noise", lambda old, new: compared.append(len(old)))
+    monkeypatch.setattr(audit, "worse_beyond_noise", lambda old, new: compared.append(len(old)))
     again = register(parts, tmp_path / "second")
     assert compared == [row.audit["n"]]
     assert again.audit["n"] > row.audit["n"]
@@ -233,7 +234,7 @@ def test_versions_whose_weights_are_lost_do_not_stop_the_next_one(
     def lost(*_):
         raise FileNotFoundError("no version is stored")
 
-    monkeypatch.setattr(retrain, "load", lost)
+    monkeypatch.setattr(publish, "load", lost)
     parts.settings = parts.settings.model_copy(update={"self_training": 0.5, "warm_start": 1.0})
     for task in range(21, 61):
         studio.annotate(task, text_of(task)[1])
@@ -249,11 +250,11 @@ def test_a_held_out_task_whose_answers_weigh_nothing_measures_nothing(parts, stu
     light = [Example(n, Item.of("x"), {"b": right}) for n in range(5, 10)]
     outputs = {"a": [Output(right)] * 10, "b": [Output(wrong)] * 10}
     settings = parts.settings.model_copy(update={"control_weights": "b=0"})
-    found = retrain.audit_result(schema, [*both, *light], outputs, settings)
+    found = audit.audit_result(schema, [*both, *light], outputs, settings)
     assert (found["n"], found["value"]) == (5, 1)
     assert (found["controls"]["b"]["n"], found["controls"]["b"]["value"]) == (10, 0)
-    assert retrain.qualities(schema, [*light, *both], outputs, settings.weights).tolist() == [1] * 5
+    assert audit.qualities(schema, [*light, *both], outputs, settings.weights).tolist() == [1] * 5
     only = {name: said[:5] for name, said in outputs.items()}
-    assert retrain.audit_result(schema, light, only, settings) is None
+    assert audit.audit_result(schema, light, only, settings) is None
     assert measure.audit(schema, only, light, settings.weights) is None
     assert measure.audit(schema, outputs, [*both, *light], settings.weights)["n"] == 5

@@ -13,6 +13,7 @@ from backend.pipeline import due, jobs, mirror, publish, retrain
 from backend.pipeline import worker as workers
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.requests import request_activation, request_training
+from backend.pipeline.snapshot import take_snapshot
 from backend.registry import versions as records
 from backend.registry import workers as registered
 from backend.serving.features import FeatureStores
@@ -439,7 +440,7 @@ def test_a_worker_goes_on_with_what_another_ones_folder_has(parts, studio, tmp_p
     for task in range(1, 25):
         studio.annotate(task, text_of(task)[1])
     mirror.reconcile(parts, KEY)
-    snapshot = retrain.take_snapshot(parts, KEY)
+    snapshot = take_snapshot(parts, KEY)
     settings = parts.settings.model_copy(update={"data_dir": tmp_path / "other"})
     other = replace(parts, settings=settings, features=FeatureStores(tmp_path / "other" / "features"))
     monkeypatch.setattr(jobs, "_wired", [other])

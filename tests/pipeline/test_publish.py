@@ -7,6 +7,7 @@ from backend.errors import StudioError, UserError
 from backend.pipeline import due, mirror, publish, retrain
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.ranking import rank, view
+from backend.pipeline.snapshot import take_snapshot
 from backend.pipeline.status import status
 from backend.registry import versions as records
 from tests.fakes import CONFIG, KEY, text_of
@@ -413,7 +414,7 @@ def test_a_share_of_the_labels_is_audit_and_those_are_never_trained_on(parts, st
     labelled = parts.registry.labelled(KEY)
     audit = [t for t in labelled if is_audit(KEY, t, parts.settings.audit_share)]
     assert len(audit) == pytest.approx(parts.settings.audit_share * len(labelled), abs=1.5)
-    snapshot = retrain.take_snapshot(parts, KEY)
+    snapshot = take_snapshot(parts, KEY)
     import json
     from pathlib import Path
 

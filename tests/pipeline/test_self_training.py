@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backend.models.recipe import Recipe
 from backend.pipeline import mirror, retrain
+from backend.pipeline.snapshot import take_snapshot
 from backend.registry import versions as records
 from tests.fakes import KEY, text_of
 from tests.pipeline.test_publish import another
@@ -25,14 +27,14 @@ def learner(parts, studio, monkeypatch):
     mirror.reconcile(parts, KEY)
     name = another(parts)
     records.activate(parts.registry, KEY, name, name, "test")
-    made = retrain.Recipe.from_settings
-    monkeypatch.setattr(retrain.Recipe, "from_settings", lambda s: replace(made(s), self_after=10))
+    made = Recipe.from_settings
+    monkeypatch.setattr(Recipe, "from_settings", lambda s: replace(made(s), self_after=10))
     parts.settings = parts.settings.model_copy(update={"self_training": SURE})
     return parts
 
 
 def content(parts):
-    snapshot = retrain.take_snapshot(parts, KEY)
+    snapshot = take_snapshot(parts, KEY)
     return json.loads(Path(snapshot["path"]).read_text())
 
 
@@ -51,7 +53,7 @@ def test_guesses_are_of_tasks_that_nobody_touched_and_that_are_not_held_out(lear
 
 
 def test_the_same_state_is_the_same_snapshot(learner):
-    assert retrain.take_snapshot(learner, KEY)["hash"] == retrain.take_snapshot(learner, KEY)["hash"]
+    assert take_snapshot(learner, KEY)["hash"] == take_snapshot(learner, KEY)["hash"]
 
 
 @pytest.mark.parametrize("change", [{"self_training": 0.0}, {"self_training": 0.999}])
@@ -74,7 +76,7 @@ def test_guesses_reach_the_training_process(learner, monkeypatch, tmp_path):
     monkeypatch.setattr(training, "train_version", lambda base, schema, train, *rest: seen.extend(train))
     monkeypatch.setattr(train_job, "_end_with_parent", lambda: None)
     monkeypatch.setattr(train_job.os, "nice", lambda _: 0)
-    snapshot = retrain.take_snapshot(learner, KEY)
+    snapshot = take_snapshot(learner, KEY)
     train_job.main(snapshot["path"], str(tmp_path / "out"))
     assert {e.weight for e in seen} == {0.5, 1.0}
 
@@ -83,7 +85,7 @@ def test_the_newest_version_is_asked_of_tasks_to_compare_on_that_nobody_touched(
     project = learner.registry.must_project(KEY)
     table = learner.pools.table(learner.registry, project, learner.settings.audit_share)
     assert content(learner)["opinions"] == []  # it knew one label of twenty
-    monkeypatch.setattr(retrain, "wants_opinions", lambda version, n: n > 10)
+    monkeypatch.setattr("backend.pipeline.snapshot.wants_opinions", lambda version, n: n > 10)
     asked = content(learner)["opinions"]
     ids = {e["task"] for e in asked}
     assert ids == set(table.ids[table.audit].tolist()) - set(range(1, 22))
@@ -91,9 +93,9 @@ def test_the_newest_version_is_asked_of_tasks_to_compare_on_that_nobody_touched(
 
 
 def test_second_opinions_do_not_make_the_same_labels_other_work(learner, monkeypatch):
-    before = retrain.take_snapshot(learner, KEY)
-    monkeypatch.setattr(retrain, "wants_opinions", lambda *_: True)
-    assert retrain.take_snapshot(learner, KEY)["hash"] == before["hash"]
+    before = take_snapshot(learner, KEY)
+    monkeypatch.setattr("backend.pipeline.snapshot.wants_opinions", lambda *_: True)
+    assert take_snapshot(learner, KEY)["hash"] == before["hash"]
 
 
 def test_second_opinions_reach_the_training_process(learner, monkeypatch, tmp_path):
@@ -101,9 +103,9 @@ def test_second_opinions_reach_the_training_process(learner, monkeypatch, tmp_pa
     from backend.problems import training
 
     seen = []
-    monkeypatch.setattr(retrain, "wants_opinions", lambda *_: True)
+    monkeypatch.setattr("backend.pipeline.snapshot.wants_opinions", lambda *_: True)
     monkeypatch.setattr(training, "train_version", lambda *given: seen.extend(given[9]))
     monkeypatch.setattr(train_job, "_end_with_parent", lambda: None)
     monkeypatch.setattr(train_job.os, "nice", lambda _: 0)
-    train_job.main(retrain.take_snapshot(learner, KEY)["path"], str(tmp_path / "out"))
+    train_job.main(take_snapshot(learner, KEY)["path"], str(tmp_path / "out"))
     assert [e.task_id for e in seen] == [e["task"] for e in content(learner)["opinions"]]

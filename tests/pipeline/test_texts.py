@@ -11,6 +11,7 @@ from backend.models.generator import Written
 from backend.pipeline import due, mirror, publish, retrain
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.predict import predict
+from backend.pipeline.snapshot import measurable, take_snapshot
 from backend.pipeline.status import status
 from backend.problems.schema import Example, Item, Schema
 from backend.registry import versions as records
@@ -176,24 +177,24 @@ def test_without_a_text_model_the_queue_is_kept_and_nothing_is_trained(parts, st
     state = status(parts, project)
     assert "TEXT_MODEL is not set" in state["training"]["message"]
     with pytest.raises(UserError, match="TEXT_MODEL"):
-        retrain.take_snapshot(parts, KEY)
+        take_snapshot(parts, KEY)
     assert publish.without_text(parts, KEY) == []
     parts.settings = parts.settings.model_copy(update={"text_model": "scribe"})
     assert due.training(parts, project)
-    snapshot = json.loads(Path(retrain.take_snapshot(parts, KEY)["path"]).read_text())
+    snapshot = json.loads(Path(take_snapshot(parts, KEY)["path"]).read_text())
     assert snapshot["text_model"]["name"] == "scribe"
     assert all(e["targets"] == {"answer": ["mine"]} for e in snapshot["train"])
 
 
 def test_few_texts_are_measured_and_all_choices(monkeypatch):
-    monkeypatch.setattr(retrain, "TEXTS_MEASURED", 2)
+    monkeypatch.setattr("backend.pipeline.snapshot.TEXTS_MEASURED", 2)
     text = CONFIG.replace("</View>", '<Choices name="c" toName="text"><Choice value="a"/></Choices></View>')
     schema = parse_schema(text)
     both = [Example(n, Item.of("t"), {"answer": ("x",), "c": 1}) for n in range(4)]
-    kept = retrain.measurable(schema, [replace(both[0], targets={"c": 1}), *both])
+    kept = measurable(schema, [replace(both[0], targets={"c": 1}), *both])
     assert [sorted(e.targets) for e in kept] == [["c"], ["answer", "c"], ["answer", "c"], ["c"], ["c"]]
     alone = [replace(e, targets={"answer": ("x",)}) for e in both]
-    assert [e.task_id for e in retrain.measurable(Schema(schema.controls[:1]), alone)] == [0, 1]
+    assert [e.task_id for e in measurable(Schema(schema.controls[:1]), alone)] == [0, 1]
 
 
 def test_versions_that_write_do_not_tell_annotators_to_stop(parts, studio, scribe):

@@ -6,6 +6,7 @@ from backend.pipeline import mirror, publish, retrain
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.pool import read_labels
 from backend.pipeline.predict import predict
+from backend.pipeline.snapshot import split
 from backend.problems.examples import example_from, example_json
 from backend.problems.schema import Item
 from tests.fakes import KEY, FakeStudio, text_of
@@ -62,7 +63,7 @@ def test_examples_with_one_answer_of_two_survive_the_snapshot(parts, studio):
     mirror.reconcile(parts, KEY)
     project = parts.registry.must_project(KEY)
     table = parts.pools.table(parts.registry, project, 0.0)
-    train, _ = retrain.split(table, read_labels(parts.registry, project, table))
+    train, _ = split(table, read_labels(parts.registry, project, table))
     assert [set(e.targets) for e in train] == [{"topic"}, {"topic", "mood"}]
     again = [example_from(project.asks(), example_json(project.asks(), e)) for e in train]
     assert [e.item for e in again] == [e.item for e in train]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from backend.pipeline import mirror, retrain
+from backend.pipeline.snapshot import take_snapshot
 from backend.registry import versions as records
 from tests.fakes import KEY, text_of
 
@@ -39,11 +40,11 @@ def activated(parts, meta, location="words-v1", schema_hash=None):
 
 
 def test_the_active_version_is_part_of_the_snapshot(labelled, monkeypatch):
-    scratch = retrain.take_snapshot(labelled, KEY)
+    scratch = take_snapshot(labelled, KEY)
     activated(labelled, FITS)
-    assert retrain.take_snapshot(labelled, KEY)["start"] is None, "its weights are not there"
+    assert take_snapshot(labelled, KEY)["start"] is None, "its weights are not there"
     monkeypatch.setattr(labelled.storage, "has", lambda key: key == "words-v1")
-    near = retrain.take_snapshot(labelled, KEY)
+    near = take_snapshot(labelled, KEY)
     assert (scratch["start"], near["start"]) == (None, "words-v1")
     assert scratch["hash"] != near["hash"]
     assert json.loads(Path(near["path"]).read_text())["start"] == "words-v1"
@@ -61,13 +62,13 @@ def test_the_active_version_is_part_of_the_snapshot(labelled, monkeypatch):
 )
 def test_a_version_that_does_not_fit_is_no_start(labelled, other):
     activated(labelled, **other)
-    assert retrain.take_snapshot(labelled, KEY)["start"] is None
+    assert take_snapshot(labelled, KEY)["start"] is None
 
 
 def test_without_the_setting_a_training_starts_from_scratch(labelled):
     activated(labelled, FITS)
     labelled.settings = labelled.settings.model_copy(update={"warm_start": 0.0})
-    assert retrain.take_snapshot(labelled, KEY)["start"] is None
+    assert take_snapshot(labelled, KEY)["start"] is None
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_the_training_process_is_told_the_folder(labelled, instead, tmp_path):
     folder.mkdir(parents=True)
     (folder / "version.json").write_text("{}")
     told = tmp_path / "told"
-    snapshot = retrain.take_snapshot(labelled, KEY)
+    snapshot = take_snapshot(labelled, KEY)
     instead(f"import sys; open({str(told)!r}, 'w').write(sys.argv[-1]); sys.exit(1)")
     with pytest.raises(retrain.UserError, match="failed"):
         retrain.train(labelled, KEY, snapshot, lambda *_: None)
@@ -97,7 +98,7 @@ def test_the_training_process_is_told_the_folder(labelled, instead, tmp_path):
 
 
 def test_a_training_that_the_system_killed_says_what_to_lower(labelled, instead):
-    snapshot = retrain.take_snapshot(labelled, KEY)
+    snapshot = take_snapshot(labelled, KEY)
     instead("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(retrain.UserError, match="memory") as caught:
         retrain.train(labelled, KEY, snapshot, lambda *_: None)
