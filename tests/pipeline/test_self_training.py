@@ -96,6 +96,7 @@ def test_second_opinions_do_not_make_the_same_labels_other_work(learner, monkeyp
     before = take_snapshot(learner, KEY)
     monkeypatch.setattr("backend.pipeline.snapshot.wants_opinions", lambda *_: True)
     assert take_snapshot(learner, KEY)["hash"] == before["hash"]
+    assert content(learner)["opinions"]
 
 
 def test_second_opinions_reach_the_training_process(learner, monkeypatch, tmp_path):
@@ -108,4 +109,5 @@ def test_second_opinions_reach_the_training_process(learner, monkeypatch, tmp_pa
     monkeypatch.setattr(train_job, "_end_with_parent", lambda: None)
     monkeypatch.setattr(train_job.os, "nice", lambda _: 0)
     train_job.main(take_snapshot(learner, KEY)["path"], str(tmp_path / "out"))
+    assert seen
     assert [e.task_id for e in seen] == [e["task"] for e in content(learner)["opinions"]]
