@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationConfig
 
 from backend.errors import ModelError
 from backend.models.batching import batches
@@ -24,6 +24,7 @@ from backend.models.encoder import adapter_digest, fingerprint, merged, places, 
 from backend.models.spec import TextSpec, resolve
 
 TEXTS = "texts.json"
+TOKENS = ("bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id", "bad_words_ids")
 DRAW = 0  # the seed of what is drawn
 DRAWING = threading.Lock()  # torch's random numbers are one sequence for all threads
 
@@ -60,6 +61,9 @@ class Generator:
         self.ends = [s for s in (end, *(stops if isinstance(stops, list) else [stops])) if s is not None]
         if not self.ends:
             raise ModelError(f"{spec.name} has no token that ends a text.", "Choose another TEXT_MODEL.")
+        model.generation_config = _plain(model.generation_config)  # type: ignore[assignment,arg-type]
+        if getattr(tokenizer, "tgt_lang", "") is None:  # M2M100's would not read a text without one
+            tokenizer.tgt_lang = tokenizer.src_lang
         first = _first_token(model)
         if self.paired and first is None:
             raise ModelError(f"{spec.name} has no token that a text begins with.", "Choose another TEXT_MODEL.")
@@ -173,13 +177,10 @@ class Generator:
         left = None if self._deadline is None else max(0.01, self._deadline - time.monotonic())
         changes = {
             "max_new_tokens": self.spec.max_new_tokens,
-            "max_length": None,
             "num_beams": 1 if draws else max(self.spec.beams, self.spec.candidates),
             "num_return_sequences": draws or self.spec.candidates,
             "do_sample": bool(draws),
-            "temperature": 1.0 if draws else None,
-            "top_p": 1.0 if draws else None,
-            "top_k": 0 if draws else None,
+            "top_k": 0 if draws else None,  # it would be 50
             "pad_token_id": self.pad,
             "eos_token_id": self.ends,
             "max_time": left,
@@ -283,11 +284,20 @@ class Generator:
         if self.paired:
             with self._lock:
                 ids = list(self.tokenizer(text_target=text, verbose=False)["input_ids"])
-            ids = self._until_end(ids)  # some put the language behind it
-            ids = ids[:-1] if ids[-1:] == [self.ends[0]] else ids
+            ids = self._begun(ids)
         else:
             ids = self._ids(text, special=False)
         return [*ids, self.ends[0]][: self.spec.max_new_tokens]
+
+    def _begun(self, ids: list[int]) -> list[int]:
+        """A text from its tokenizer as the model writes it, without its end: a language before it, what ``generate``
+        would begin with in any case in its place, and nothing that stands behind the end."""
+        marks = {*self.tokenizer.all_special_ids} - {self.tokenizer.unk_token_id}
+        first = next((at for at, token in enumerate(ids) if token not in marks), len(ids))
+        forced = self.model.generation_config.forced_bos_token_id  # type: ignore[union-attr]
+        before = [token for token in ids[:first] if token not in self.ends] if forced is None else [forced]
+        text = self._until_end(ids[first:])
+        return [*before, *(text[:-1] if text and text[-1] in self.ends else text)]
 
     def _ids(self, text: str, *, special: bool = True, cut: int | None = None) -> list[int]:
         how = {"truncation": True, "max_length": cut} if cut else {}
@@ -298,6 +308,12 @@ class Generator:
 def _longest(tokenizer: Any, config: Any) -> int:
     """Tokens that the model can read, or read and write where it does both in one."""
     return int(min(tokenizer.model_max_length, places(config)))
+
+
+def _plain(how: GenerationConfig) -> GenerationConfig:
+    """Only the tokens of how a model is made to write: lengths, penalties and what it may not repeat are of what others
+    trained it for, and forbid texts that it learns here."""
+    return GenerationConfig(**{name: getattr(how, name) for name in TOKENS})  # type: ignore[no-untyped-call]
 
 
 def _first_token(model: Any) -> int | None:

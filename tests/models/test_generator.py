@@ -147,12 +147,45 @@ def test_long_prompts_are_cut_and_the_frame_of_a_chat_is_kept(folder: Path, load
     assert short.ends[0] not in cut  # it is not to learn to stop there
 
 
-def test_a_text_ends_where_it_ends_whatever_a_tokenizer_puts_behind(tmp_path: Path, load: Load) -> None:
+@pytest.mark.parametrize(
+    ("template", "forced", "language"),
+    [
+        ("$A <end> <user>", None, []),
+        ("<user> $A <end>", None, [3]),
+        ("<end> <user> $A <end>", None, [3]),
+        ("<user> $A <end>", 4, [4]),
+        ("$A <end>", 4, [4]),
+    ],
+)
+def test_a_text_is_learned_as_it_is_written_whatever_a_tokenizer_puts_around(
+    tmp_path: Path, load: Load, template: str, forced: int | None, language: list[int]
+) -> None:
     writer = load(save_tiny_writer(tmp_path, "seq2seq"))
-    plain = writer.target("the city")
-    template = processors.TemplateProcessing(single="$A <end> <user>", special_tokens=[("<end>", 0), ("<user>", 3)])
-    writer.tokenizer.backend_tokenizer.post_processor = template
-    assert writer.target("the city") == plain
+    texts = ["the city", "nobody the"]  # the first word of the second one is unknown
+    plain = [writer.target(text) for text in texts]
+    special = [("<end>", 0), ("<user>", 3)]
+    writer.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(template, special_tokens=special)
+    writer.tokenizer.add_special_tokens({"additional_special_tokens": ["<user>", "<assistant>"]})
+    writer.model.generation_config.forced_bos_token_id = forced
+    assert [writer.target(text) for text in texts] == [[*language, *ids] for ids in plain]
+
+
+def test_a_tokenizer_without_a_language_to_write_takes_the_one_it_reads(tmp_path: Path, load: Load) -> None:
+    writer = load(save_tiny_writer(tmp_path, "seq2seq"))
+    writer.tokenizer.src_lang, writer.tokenizer.tgt_lang = "en", None
+    assert Generator(writer.model, writer.tokenizer, writer.spec, "0").tokenizer.tgt_lang == "en"
+
+
+def test_what_a_model_was_made_to_write_before_does_not_bind_it(folder: Path, generator: Generator, load: Load) -> None:
+    asked = {"min_length": 40, "no_repeat_ngram_size": 1, "repetition_penalty": 3.0, "suppress_tokens": [5, 6, 7, 8]}
+    config = folder / "generation_config.json"
+    before = config.read_text()
+    config.write_text(json.dumps({**json.loads(before), **asked}))
+    try:
+        bound = load(folder)
+    finally:
+        config.write_text(before)
+    assert texts(bound.write(PROMPTS)) == texts(generator.write(PROMPTS))
 
 
 def test_a_draft_below_a_long_prompt_is_read_to_its_end(folder: Path, load: Load) -> None:
