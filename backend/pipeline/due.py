@@ -10,8 +10,8 @@ START = "start"  # why a project's first version, or that after a change of what
 
 
 def reconciliation(parts: Parts, project: Project) -> bool:
-    """Whether the last comparison with Label Studio is too old."""
-    return now() - project.reconciled_at > parts.settings.reconcile_seconds
+    """Whether the last comparison with Label Studio is too old, or of a clock that was set back since."""
+    return abs(now() - project.reconciled_at) > parts.settings.reconcile_seconds
 
 
 def usable(parts: Parts, project: Project, row: VersionRow) -> bool:
@@ -57,7 +57,7 @@ def unpublished(parts: Parts, project: Project) -> str | None:
     active = records.active(parts.registry, project.key)
     if newest is None or active is None or records.active_jobs(parts.registry, project.key):
         return None
-    waits = newest.name != active.version and newest.created_at > active.created_at
+    waits = newest.name != active.version and newest.activation >= active.id
     return newest.name if waits else None
 
 
@@ -79,11 +79,11 @@ def trainable(parts: Parts, project: Project) -> bool:
     return readers(project.asks()) != {"generator"} or bool(parts.settings.text_model)
 
 
-def _begun(parts: Parts, project: Project) -> float:
-    """When the project last began, with what it asks and the models that there are now; what was trained before was
-    for something else."""
-    begins = [a.created_at for a in records.activations(parts.registry, project.key) if a.reason == START]
-    return max(begins, default=0.0)
+def _begun(parts: Parts, project: Project) -> int:
+    """The activation with which the project last began, with what it asks and the models that there are now; what was
+    trained before was for something else."""
+    begins = [a.id for a in records.activations(parts.registry, project.key) if a.reason == START]
+    return max(begins, default=0)
 
 
 def training(parts: Parts, project: Project) -> str | None:
@@ -92,6 +92,7 @@ def training(parts: Parts, project: Project) -> str | None:
     Enough new labels (a tenth of all, so that trainings become rarer as the project grows), or a few and quiet. A
     training that failed is not repeated for the same labels unless somebody asks.
     """
+    done = records.job_count(parts.registry, project.key)  # first: two workers that look at once name the same job
     newest, at = parts.registry.newest_change(project.key)
     if not newest or not trainable(parts, project):
         return None
@@ -104,5 +105,5 @@ def training(parts: Parts, project: Project) -> str | None:
     enough = max(settings.retrain_after_labels, parts.registry.labelled_count(project.key) // 10)
     quiet = now() - at >= settings.retrain_after_seconds
     if fresh >= enough or (quiet and fresh >= settings.retrain_min_labels):
-        return f"retrain-{project.key}-{newest}-{records.job_count(parts.registry, project.key)}"
+        return f"retrain-{project.key}-{newest}-{done}"
     return None

@@ -209,7 +209,7 @@ def _chosen_since(key: str, version: str) -> bool:
     """Whether somebody has chosen another version since this one was registered, which it was not compared with."""
     registry, last = parts().registry, records.active(parts().registry, key)
     row = records.version(registry, key, version)
-    chosen = row is not None and last is not None and last.created_at > row.created_at and last.reason != due.START
+    chosen = row is not None and last is not None and last.id > row.activation and last.reason != due.START
     return chosen or records.wished(registry, key) not in (None, version)
 
 

@@ -198,8 +198,10 @@ def _save_changed(
 
 
 def _since(parts: Parts, project: Project) -> float | None:
-    """Label Studio's changes from then on are looked at: one period more than there was since the last comparison."""
-    return project.reconciled_at - parts.settings.reconcile_seconds if project.reconciled_at else None
+    """Label Studio's changes from then on are looked at: one period more than there was since the last comparison. All
+    where there was none, or the clock was set back since."""
+    known = 0 < project.reconciled_at <= now()
+    return project.reconciled_at - parts.settings.reconcile_seconds if known else None
 
 
 def _compare_annotations(parts: Parts, project: Project, remote: Mapping[str, Any]) -> bool:

@@ -20,7 +20,8 @@ def request_training(parts: Parts, key: str) -> str:
 
 
 def request_activation(parts: Parts, project: Project, version: str) -> None:
-    """Make a version the active one as soon as the worker gets to it. Raises NotFound for one that does not fit."""
+    """Make a version the active one as soon as the worker gets to it. Raises NotFound for one that does not fit, and
+    ModelError for one whose files are gone."""
     row = records.version(parts.registry, project.key, version)
     if row is None:
         raise NotFound(f"Project {project.id} has no version {version!r}.", "`ls-active versions` lists them.")
@@ -30,4 +31,6 @@ def request_activation(parts: Parts, project: Project, version: str) -> None:
         )
     if not parts.host.fits(row):
         raise NotFound(f"Version {version} was made for another base model.", "Set that back, or train a new version.")
+    if row.location is not None:
+        parts.storage.must_have(row.location)
     records.wish(parts.registry, project.key, version)

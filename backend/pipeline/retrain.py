@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from backend.errors import UserError
 from backend.pipeline import audit, due
 from backend.pipeline.evaluation import earlier_one, evaluate
@@ -29,6 +31,7 @@ from backend.telemetry import logger
 log = logger("retrain")
 
 Progress = Callable[[float, str], None]
+BAR = "training {percentage:3.0f}%|{bar}|{postfix}"
 
 
 def starting_version(parts: Parts, project: Project) -> str:
@@ -73,22 +76,23 @@ def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Prog
     command = [sys.executable, "-m", "backend.pipeline.train_job", snapshot["path"], str(out)]
     if snapshot.get("start"):
         command.append(str(parts.storage.get(snapshot["start"])))
-    with open(log_file, "w") as errors:
-        # on a terminal the bar goes to the terminal, elsewhere the log takes what the training says
-        stderr = None if sys.stderr.isatty() else errors
-        with subprocess.Popen(
+    with (
+        open(log_file, "w") as errors,
+        tqdm(total=1.0, bar_format=BAR, leave=False, disable=None, miniters=0) as bar,  # only on a terminal
+        subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
-            stderr=stderr,
+            stderr=errors,
             stdin=subprocess.PIPE,
             text=True,
             # Ctrl-C is the worker's, whose end ends the training through its stdin; not a session of its own, within
             # which Linux would not heed its niceness
             process_group=0,
-        ) as job:
-            assert job.stdout is not None
-            for line in job.stdout:
-                _report(line, on_progress)
+        ) as job,
+    ):
+        assert job.stdout is not None
+        for line in job.stdout:
+            _report(line, on_progress, bar)
     if job.returncode == -signal.SIGKILL:
         raise UserError(
             "The training process was killed: memory ran out, most likely.",
@@ -102,10 +106,13 @@ def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Prog
     return location
 
 
-def _report(line: str, on_progress: Progress) -> None:
+def _report(line: str, on_progress: Progress, bar: Any) -> None:
     try:
         value = json.loads(line)
-        on_progress(float(value["progress"]), str(value["message"]))
+        progress, message = float(value["progress"]), str(value["message"])
+        on_progress(progress, message)
+        bar.set_postfix_str(message, refresh=False)
+        bar.update(progress - bar.n)
     except (ValueError, KeyError, TypeError):
         log.info("training says", line=line.strip()[:500])
 

@@ -23,35 +23,29 @@ def main(snapshot: str, out: str, start: str = "") -> None:
         os.nice(10)  # predictions and the queue come first
     with contextlib.suppress(OSError):  # not on Linux
         Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, it is this process that ends
-    from tqdm import tqdm
-
     from backend.models.recipe import Recipe
     from backend.models.spec import ModelSpec, TextSpec
     from backend.problems.training import train_version
 
     content = json.loads(Path(snapshot).read_text())
     schema = Schema.from_json(content["schema"])
-    with tqdm(total=None, unit="step", disable=not sys.stderr.isatty()) as bar:
+    train_version(
+        ModelSpec(**content["model"]),
+        schema,
+        [example_from(schema, e) for e in [*content["train"], *content.get("guessed", ())]],
+        [example_from(schema, e) for e in content["held_out"]],
+        Recipe(**content["recipe"]),
+        Path(out),
+        _say,
+        Path(start) if start else None,
+        TextSpec(**content["text_model"]) if content.get("text_model") else None,
+        [example_from(schema, e) for e in content.get("opinions", ())],
+    )
 
-        def on_progress(step: int, steps: int, loss: float) -> None:
-            bar.total = steps
-            bar.update(step - bar.n)
-            bar.set_postfix(loss=f"{loss:.3f}")
-            message = f"step {step} of {steps}, loss {loss:.3f}"
-            print(json.dumps({"progress": step / max(steps, 1), "message": message}), flush=True)
 
-        train_version(
-            ModelSpec(**content["model"]),
-            schema,
-            [example_from(schema, e) for e in [*content["train"], *content.get("guessed", ())]],
-            [example_from(schema, e) for e in content["held_out"]],
-            Recipe(**content["recipe"]),
-            Path(out),
-            on_progress,
-            Path(start) if start else None,
-            TextSpec(**content["text_model"]) if content.get("text_model") else None,
-            [example_from(schema, e) for e in content.get("opinions", ())],
-        )
+def _say(step: int, steps: int, loss: float) -> None:
+    message = f"step {step} of {steps}, loss {loss:.3f}"
+    print(json.dumps({"progress": step / max(steps, 1), "message": message}), flush=True)
 
 
 def _end_with_parent() -> None:

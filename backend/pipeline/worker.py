@@ -3,8 +3,11 @@ follows from the database alone, so nothing is lost if a start is missed."""
 
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, WorkflowHandle
 
 from backend.pipeline import due, jobs, retrain
@@ -13,7 +16,7 @@ from backend.pipeline.parts import Parts
 from backend.pipeline.requests import request_training
 from backend.registry import versions as records
 from backend.registry import workers
-from backend.registry.database import now
+from backend.registry.database import not_opened, now
 from backend.registry.records import JOB_ACTIVE, Project
 from backend.telemetry import logger
 
@@ -26,18 +29,27 @@ SETTLED_S = 60  # after which a job that the engine does not know is no longer a
 KEEP_WORKFLOWS_S = 24 * 3600
 
 
+@dataclass(frozen=True)
+class _Start:
+    """A workflow that was started, what for, and after how many seconds it may be again where it fails."""
+
+    handle: WorkflowHandle[Any]
+    args: tuple[str, ...]
+    wait: float
+    at: float = field(default_factory=time.monotonic)
+
+
 class Worker:
     """Runs the workflows of this process and starts what is due."""
 
     def __init__(self, wired: Parts) -> None:
         self._parts = wired
-        self._refreshing: dict[str, tuple[WorkflowHandle[Any], float, float]] = {}
-        self._promoting: dict[str, tuple[WorkflowHandle[Any], float, str]] = {}
-        self._compared: dict[str, int] = {}
+        self._started: dict[tuple[str, str], _Start] = {}
         self._beat = self._next_look = -float(workers.DEAD_AFTER_S)
 
     def start(self) -> None:
-        """Open the job engine; workflows that were interrupted go on."""
+        """Open the job engine; workflows that were interrupted go on. Raises UserError where its database cannot be
+        opened."""
         jobs.wire(self._parts)
         settings = self._parts.settings
         config: DBOSConfig = {
@@ -47,8 +59,11 @@ class Worker:
             "executor_id": settings.worker_id,
             "log_level": "WARNING",
         }
-        DBOS(config=config)
-        DBOS.launch()
+        try:
+            DBOS(config=config)
+            DBOS.launch()
+        except sa.exc.DatabaseError as error:
+            raise not_opened(settings.jobs_database, error, "what is to be done is found out again") from None
         self._end_former()
         DBOS.register_queue("queue", partition_concurrency=1, polling_interval_sec=POLL_S)
         DBOS.register_queue("promote", partition_concurrency=1, worker_concurrency=2, polling_interval_sec=POLL_S)
@@ -79,7 +94,7 @@ class Worker:
             self._bury_lost_jobs(SETTLED_S)
             self._sweep()
         for key, newest in registry.projects_with_events().items():
-            self._start_refresh(key, f"{newest}")
+            self._refresh(key, f"{newest}")
         began = time.monotonic()
         if began >= self._next_look:
             for project in registry.projects():
@@ -94,11 +109,9 @@ class Worker:
         """Start what is due in a project."""
         parts, registry, key = self._parts, self._parts.registry, project.key
         if due.sorting(parts, project):
-            self._start_refresh(key, registry.state(key))
-        period = int(now() / parts.settings.reconcile_seconds)
-        if self._compared.get(key) != period and due.reconciliation(parts, project):
-            enqueue("queue", jobs.reconcile, f"reconcile-{key}-{period}", key)
-            self._compared[key] = period
+            self._refresh(key, registry.state(key))
+        if due.reconciliation(parts, project):
+            self._start("queue", jobs.reconcile, f"reconcile-{key}-{project.reconciled_at:.0f}", key)
         if project.schema is None:
             return
         self._drop_vain_wish(project)
@@ -120,28 +133,28 @@ class Worker:
             log.warning("the version that was asked for does not fit any more", project=project.key, version=name)
             records.drop_wish(self._parts.registry, project.key, name)
 
-    def _start_refresh(self, key: str, cause: str) -> None:
-        """Start a refresh unless one runs; what it did not see causes the next one. One that failed is tried again
-        after a second, and after twice as long each time."""
-        handle, started, wait = self._refreshing.get(key, (None, 0.0, 0.0))
-        status = _status(handle)
-        failed = status not in (None, "SUCCESS")
-        if status in UNFINISHED or (failed and time.monotonic() - started < wait):
-            return
-        wait = min(2 * wait, RETRY_S) if failed else 1.0
-        handle = enqueue("queue", jobs.refresh, _unused(f"refresh-{key}-{cause}"), key)
-        self._refreshing[key] = (handle, time.monotonic(), wait)
+    def _refresh(self, key: str, cause: str) -> None:
+        """Start a refresh; what the one that runs does not see causes the next one."""
+        self._start("queue", jobs.refresh, f"refresh-{key}-{cause}", key, wait=1.0)
 
     def _promote(self, key: str, version: str, reason: str) -> None:
-        """Start a promotion, after the one that runs; one that failed is tried again after half a minute."""
-        handle, started, former = self._promoting.get(key, (None, 0.0, ""))
-        status = _status(handle)
-        failed = status not in (None, "SUCCESS")
-        if status in UNFINISHED or (failed and former == version and time.monotonic() - started < RETRY_S):
-            return
         n = len(records.activations(self._parts.registry, key))
-        handle = enqueue("promote", jobs.promote, _unused(f"promote-{key}-{version}-{n}"), key, version, reason)
-        self._promoting[key] = (handle, time.monotonic(), version)
+        self._start("promote", jobs.promote, f"promote-{key}-{version}-{n}", key, version, reason)
+
+    def _start(
+        self, queue: str, workflow: Callable[..., Any], workflow_id: str, key: str, *args: str, wait: float = RETRY_S
+    ) -> None:
+        """Start a workflow of a project unless one of its kind runs. One that failed is tried again after ``wait``
+        seconds, and after twice as long each time, up to half a minute; at once for something else."""
+        kind = (workflow.__name__, key)
+        before = self._started.get(kind)
+        status = _status(before.handle) if before else None
+        failed = before is not None and before.args == args and status not in (None, "SUCCESS")
+        if before and (status in UNFINISHED or (failed and time.monotonic() - before.at < before.wait)):
+            return
+        if before and failed:
+            wait = min(2 * before.wait, RETRY_S)
+        self._started[kind] = _Start(enqueue(queue, workflow, _unused(workflow_id), key, *args), args, wait)
 
     def _end_former(self) -> None:
         """Workflows of other steps are taken up by nobody, and keep their project's turn: end them. What they were for
@@ -196,9 +209,9 @@ class Worker:
             DBOS.delete_workflows([w.workflow_id for w in old])
 
 
-def _status(handle: WorkflowHandle[Any] | None) -> str | None:
-    """What the engine says of a workflow; None where there is none, or it ended so long ago that it is forgotten."""
-    status = None if handle is None else DBOS.get_workflow_status(handle.workflow_id)
+def _status(handle: WorkflowHandle[Any]) -> str | None:
+    """What the engine says of a workflow; None where it ended so long ago that it is forgotten."""
+    status = DBOS.get_workflow_status(handle.workflow_id)
     return None if status is None else status.status
 
 

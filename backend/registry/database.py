@@ -22,9 +22,17 @@ def open_database(url: str) -> sa.Engine:
     """
     try:
         return _open(sa.make_url(url))
-    except (sa.exc.ArgumentError, sa.exc.OperationalError, ModuleNotFoundError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise UserError(f"The database of DATABASE_URL cannot be opened: {reason}.", _DATABASE_HINT) from None
+    except (sa.exc.ArgumentError, sa.exc.DatabaseError, ModuleNotFoundError, OSError) as error:
+        raise not_opened(url, error, "tasks and annotations are read from Label Studio, trainings begin anew") from None
+
+
+def not_opened(url: str, error: Exception, without: str) -> UserError:
+    """What is said of a database that cannot be opened; ``without`` a file that is damaged something becomes of it."""
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    if type(error) is sa.exc.DatabaseError and url.startswith("sqlite"):
+        file = sa.make_url(url).database
+        return UserError(f"{file} cannot be opened: {reason}.", f"Put a copy of it back, or move it away: {without}.")
+    return UserError(f"The database of DATABASE_URL cannot be opened: {reason}.", _DATABASE_HINT)
 
 
 def _open(url: sa.URL) -> sa.Engine:

@@ -55,6 +55,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # the version that somebody asked for, until it is the active one
         "CREATE TABLE wishes (project TEXT PRIMARY KEY, version TEXT NOT NULL)",
     ),
+    (
+        # the id of the project's newest activation when the row was made: what came first, whatever the clocks say
+        "ALTER TABLE versions ADD COLUMN activation BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN activation BIGINT NOT NULL DEFAULT 0",
+        *(
+            f"""UPDATE {table} SET activation = COALESCE((SELECT MAX(id) FROM activations
+                WHERE activations.project = {table}.project AND activations.created_at <= {table}.created_at), 0)"""
+            for table in ("versions", "jobs")
+        ),
+    ),
 )
 
 

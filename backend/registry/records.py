@@ -74,7 +74,8 @@ class Event:
 @dataclass(frozen=True)
 class VersionRow:
     """An immutable version. ``seen`` is the newest change it was trained on; ``audit`` its result on held-out tasks:
-    ``{"n", "correct", "value", "low", "high"}`` or None; ``verdict`` is ``ready`` or why the gate kept it back."""
+    ``{"n", "correct", "value", "low", "high"}`` or None; ``verdict`` is ``ready`` or why the gate kept it back;
+    ``activation`` the id of the project's newest :class:`Activation` when it was registered, 0 where there was none."""
 
     project: str
     name: str
@@ -88,12 +89,14 @@ class VersionRow:
     meta: Mapping[str, Any]
     verdict: str
     created_at: float
+    activation: int
 
 
 @dataclass(frozen=True)
 class Activation:
-    """Which version a project uses and under which ``name`` Label Studio knows its predictions."""
+    """Which version a project uses and under which ``name`` Label Studio knows its predictions; ids grow."""
 
+    id: int
     project: str
     version: str
     name: str
@@ -103,7 +106,7 @@ class Activation:
 
 @dataclass(frozen=True)
 class Job:
-    """A training as people see it; ``progress`` in [0, 1]."""
+    """A training as people see it; ``progress`` in [0, 1]; ``activation`` as a :class:`VersionRow` has it."""
 
     id: str
     project: str
@@ -114,3 +117,4 @@ class Job:
     seen: int
     created_at: float
     updated_at: float
+    activation: int

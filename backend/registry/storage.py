@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from backend.errors import UserError
+from backend.errors import ModelError, UserError
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # by scheme
 
@@ -35,6 +35,14 @@ class Storage:
             return True
         return self._remote and bool(self._files().exists(f"{self._url}/{key}/version.json"))
 
+    def must_have(self, key: str) -> None:
+        """Raises ModelError where no whole directory of this key is stored."""
+        if not self.has(key):
+            raise ModelError(
+                f"The files of a version are gone: {self._url}/{key}.",
+                "Put them back, or activate another version: `ls-active versions`, `ls-active activate`.",
+            )
+
     def put(self, directory: Path, key: str) -> None:
         """Store ``directory`` under ``key`` and take it away; nothing happens where the key exists already."""
         if self.has(key):
@@ -52,12 +60,11 @@ class Storage:
             os.rename(scratch / "whole", target)
 
     def get(self, key: str) -> Path:
-        """A local folder with the stored directory. Raises FileNotFoundError where there is none."""
+        """A local folder with the stored directory. Raises ModelError where there is none."""
         target = self._root / key
         if (target / "version.json").is_file():
             return target
-        if not self.has(key):
-            raise FileNotFoundError(f"no version is stored under {key!r}")
+        self.must_have(key)
         with _beside(target) as scratch:
             self._files().get(f"{self._url}/{key}/", str(scratch / "whole"), recursive=True)
             with suppress(OSError):  # somebody else was faster

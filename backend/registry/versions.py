@@ -14,6 +14,8 @@ from backend.registry.database import now
 from backend.registry.records import JOB_ACTIVE, Activation, Job, VersionRow
 from backend.registry.store import Registry
 
+_NEWEST_ACTIVATION = "SELECT COALESCE(MAX(id), 0) FROM activations WHERE project = :project"
+
 
 def add_version(
     registry: Registry,
@@ -52,6 +54,7 @@ def add_version(
             "meta": json.dumps(meta),
             "verdict": verdict,
             "created_at": now(),
+            "activation": db.execute(sa.text(_NEWEST_ACTIVATION), {"project": key}).scalar_one(),
         }
         names = ", ".join(values)
         db.execute(sa.text(f"INSERT INTO versions ({names}) VALUES (:{', :'.join(values)})"), values)
@@ -182,8 +185,8 @@ def forget_published(registry: Registry, key: str, name: str) -> None:
 def add_job(registry: Registry, job_id: str, key: str, kind: str, seen: int) -> None:
     """Remember a job as queued; doing it again changes nothing."""
     registry.write(
-        """INSERT INTO jobs (id, project, kind, state, progress, message, seen, created_at, updated_at)
-           VALUES (:id, :project, :kind, 'queued', 0, 'waiting for its turn', :seen, :at, :at)
+        f"""INSERT INTO jobs (id, project, kind, state, progress, message, seen, created_at, updated_at, activation)
+           VALUES (:id, :project, :kind, 'queued', 0, 'waiting for its turn', :seen, :at, :at, ({_NEWEST_ACTIVATION}))
            ON CONFLICT (id) DO NOTHING""",
         {"id": job_id, "project": key, "kind": kind, "seen": seen, "at": now()},
     )
@@ -227,9 +230,9 @@ def failed_jobs(registry: Registry, key: str) -> int:
     return int(row["n"]) if row else 0
 
 
-def was_tried(registry: Registry, key: str, seen: int, since: float) -> bool:
-    """Whether a job that learned, or was to learn, from the change ``seen`` has been made since then."""
-    query = "SELECT id FROM jobs WHERE project = :key AND seen >= :seen AND created_at >= :since LIMIT 1"
+def was_tried(registry: Registry, key: str, seen: int, since: int) -> bool:
+    """Whether a job that learned, or was to learn, from the change ``seen`` has been made since that activation."""
+    query = "SELECT id FROM jobs WHERE project = :key AND seen >= :seen AND activation >= :since LIMIT 1"
     return registry.row(query, key=key, seen=seen, since=since) is not None
 
 
@@ -266,7 +269,7 @@ def _version(row: sa.RowMapping) -> VersionRow:
 
 
 def _activation(row: sa.RowMapping) -> Activation:
-    return Activation(row["project"], row["version"], row["name"], row["reason"], row["created_at"])
+    return Activation(**row)
 
 
 def _must(row: VersionRow | None) -> VersionRow:

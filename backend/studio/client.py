@@ -7,6 +7,7 @@ retrieves predictions by itself, listing tasks make it ask for predictions; :mod
 latter off, and the former is never used.
 """
 
+import itertools
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -243,13 +244,18 @@ class Studio:
         """
         scored = {"filter": "filter:tasks:predictions_score", "operator": "empty", "type": "Number", "value": False}
         query = _query("tasks:predictions_score", [_number("total_annotations", "equal", 0), scored])
+        rows: list[Json] = []
         try:
-            rows, _ = self._tasks(project, query, "id,predictions_score", n)
+            for page in itertools.count(1):  # with TASK_API_PAGE_SIZE_MAX there are fewer on each than were asked for
+                more, total = self._tasks(project, query, "id,predictions_score", n, page=page)
+                rows += more
+                if not more or len(rows) >= n or len(rows) == total:
+                    break
         except Refused:  # Label Studio fails on the score column of a project without tasks
             if self.project(project)["task_number"]:
                 raise
             return []
-        return [(int(row["id"]), float(row["predictions_score"])) for row in rows]
+        return [(int(row["id"]), float(row["predictions_score"])) for row in rows[:n]]
 
     def next_task(self, project: int) -> Json | None:
         """The task that the label stream gives the key's owner, who holds it from then on; None where none is left."""

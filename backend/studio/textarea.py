@@ -5,6 +5,7 @@
 else is only shown does not matter here.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -16,6 +17,7 @@ from backend.problems.writing import Texts, named_fields
 from backend.studio import refuse, results
 
 KIND = "textarea"
+_HALVES = re.compile("[\ud800-\udfff]")  # of a surrogate pair: an emoji cut by a limit, which no tokenizer takes
 OBJECTS = frozenset({"text", "hypertext", "paragraphs", "list"})
 
 
@@ -46,7 +48,8 @@ def _texts(region: Mapping[str, Any]) -> list[str]:
     given = results.value_of(region).get("text")
     if isinstance(given, str):
         given = [given]
-    return [text for text in given if isinstance(text, str)] if isinstance(given, list) else []
+    texts = [text for text in given if isinstance(text, str)] if isinstance(given, list) else []
+    return [_HALVES.sub("", text) for text in texts]
 
 
 def combine(control: Control, votes: Sequence[Texts]) -> Texts:

@@ -248,13 +248,28 @@ def _check(action: str, essence: Mapping[str, Any]) -> None:
                 raise BadEvent(f"{action}: an item of {kind} has no integer id.")
     if action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"):
         for item in essence["annotations"]:
-            if not _is_id(item.get("task")) or not _is_result(item.get("result")):
-                raise BadEvent(
-                    f"{action}: annotation {item['id']} needs an integer task and a list of objects as result."
-                )
+            if lacking := [what for what, fits in _of_annotation(item).items() if not fits]:
+                raise BadEvent(f"{action}: annotation {item['id']} needs {lacking[0]}.")
     for item in essence["tasks"]:
         if not isinstance(item.get("data", {}), dict):
             raise BadEvent(f"{action}: the data of task {item['id']} is not an object.")
+    for name, value in essence.get("project", {}).items():
+        if not _is_text(value):
+            raise BadEvent(f"{action}: the {name} of the project is not a text.")
+
+
+def _of_annotation(item: Mapping[str, Any]) -> dict[str, bool]:
+    """What an annotation must have, and whether it does; all but the first two may be missing."""
+    who, shown = item.get("completed_by"), item.get("prediction")
+    who = who.get("id") if isinstance(who, Mapping) else who
+    shown = shown.get("result") if isinstance(shown, Mapping) else shown
+    return {
+        "an integer task": _is_id(item.get("task")),
+        "a list of objects as result": _is_result(item.get("result")),
+        "an integer as completed_by": who is None or _is_id(who),
+        "a text as updated_at": _is_text(item.get("updated_at")),
+        "a list of objects as its prediction's result": shown is None or _is_result(shown),
+    }
 
 
 def _is_id(value: object) -> bool:
@@ -263,6 +278,11 @@ def _is_id(value: object) -> bool:
 
 def _is_result(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(region, dict) for region in value)
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is missing, or a text that can be stored: without half of a surrogate pair."""
+    return value is None or (isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value))
 
 
 class BadEvent(UserError):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.errors import NotFound
+from backend.errors import ModelError, NotFound
 from backend.pipeline import due, jobs, mirror, publish, retrain
 from backend.pipeline.encode import encode_pool, forget_features
 from backend.pipeline.requests import request_activation
@@ -135,7 +135,7 @@ def test_one_projects_lost_weights_are_no_other_projects_concern(parts, studio, 
 
     def lost(key, name, schema):
         if key == other:
-            raise FileNotFoundError("no version is stored under 'gone'")
+            raise ModelError("no version is stored under 'gone'")
         return load(key, name, schema)
 
     monkeypatch.setattr(parts.host, "_load", lost)
@@ -145,6 +145,16 @@ def test_one_projects_lost_weights_are_no_other_projects_concern(parts, studio, 
     forget_features(parts)
     assert parts.features.of(parts.host.encoder()).whole(KEY)
     assert not (parts.settings.data_dir / "features" / "nobodys").exists()
+
+
+def test_a_version_whose_files_are_gone_cannot_be_asked_for(parts, project):
+    cold = retrain.cold_start(parts, project).name
+    row = version(parts, project, "s", location="s")
+    with pytest.raises(ModelError, match="are gone"):
+        request_activation(parts, project, row.name)
+    assert records.wished(parts.registry, KEY) is None
+    request_activation(parts, project, cold)
+    assert records.wished(parts.registry, KEY) == cold
 
 
 def test_what_was_learned_is_not_new_and_what_failed_is_not_repeated(parts, studio, project):
@@ -192,6 +202,38 @@ def test_a_version_whose_publication_failed_is_published_later_and_a_rollback_st
     assert due.unpublished(parts, project) is None
     version(parts, project, "three", verdict="worse than v1")
     assert due.unpublished(parts, project) is None
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_what_came_first_is_known_whatever_the_clocks_say(parts, studio, project, monkeypatch, hours):
+    """The clock was set, or another worker's is apart: what comes from now on has other times than what came before."""
+    cold = retrain.cold_start(parts, project)
+    records.activate(parts.registry, KEY, cold.name, cold.name, due.START)
+    monkeypatch.setattr(records, "now", lambda: time.time() + 3600 * hours)
+    monkeypatch.setattr(jobs, "_wired", [parts])
+    with_settings(parts, retrain_after_labels=5)
+    label(parts, studio, 5)
+    job = due.training(parts, project)
+    records.add_job(parts.registry, job, KEY, "retrain", parts.registry.newest_change(KEY)[0])
+    records.update_job(parts.registry, job, state="failed", progress=1, message="")
+    assert due.training(parts, project) is None
+    row = version(parts, project, "s", location="s")
+    assert due.unpublished(parts, project) == row.name
+    records.activate(parts.registry, KEY, row.name, row.name, "learned")
+    later = version(parts, project, "t", location="t")
+    assert not jobs._chosen_since(KEY, later.name)
+    records.activate(parts.registry, KEY, cold.name, "v0-r2", "asked for")
+    assert jobs._chosen_since(KEY, later.name)
+    assert due.unpublished(parts, project) is None
+
+
+def test_a_comparison_is_due_where_the_last_one_was_by_a_clock_far_ahead(parts, studio, project):
+    assert not due.reconciliation(parts, project)
+    parts.registry.mark_reconciled(KEY, time.time() + 24 * 3600)
+    assert due.reconciliation(parts, parts.registry.must_project(KEY))
+    studio.annotate(1, text_of(1)[1])
+    mirror.reconcile(parts, KEY)
+    assert parts.registry.labelled_count(KEY) == 1
 
 
 def test_sorting_is_due_after_each_change_until_it_was_done(parts, studio, project):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from backend.active.head import LinearHead
+from backend.errors import ModelError
 from backend.pipeline import audit, mirror, publish, retrain
 from backend.pipeline.evaluation import earlier_one, evaluate, stop_set
 from backend.pipeline.pool import read_labels
@@ -232,7 +233,7 @@ def test_versions_whose_weights_are_lost_do_not_stop_the_next_one(
     records.activate(parts.registry, KEY, row.name, row.name, "test")
 
     def lost(*_):
-        raise FileNotFoundError("no version is stored")
+        raise ModelError("no version is stored")
 
     monkeypatch.setattr(publish, "load", lost)
     parts.settings = parts.settings.model_copy(update={"self_training": 0.5, "warm_start": 1.0})

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from dbos import DBOS
 
+from backend.errors import ModelError, StudioError, UserError
 from backend.pipeline import due, jobs, mirror, publish, retrain
 from backend.pipeline import worker as workers
 from backend.pipeline.encode import encode_pool
@@ -57,6 +58,11 @@ def until(worker, true):
         time.sleep(0.02)
 
 
+def states(worker):
+    """What became of the workflows that a worker started last."""
+    return [workers._status(start.handle) for start in worker._started.values()]
+
+
 def active(parts):
     found = records.active(parts.registry, KEY)
     return found and found.version
@@ -82,6 +88,11 @@ def trained(quiet, monkeypatch):
 
 
 def add(parts, snapshot, **more):
+    """A version, with something in the storage that stands for its files."""
+    folder = parts.settings.data_dir / snapshot
+    folder.mkdir()
+    (folder / "version.json").write_text("{}")
+    parts.storage.put(folder, f"words-{snapshot}")
     fields = {"seen": 1, "labels": 1, "location": f"words-{snapshot}", "audit": None, "meta": {}, "verdict": "ready"}
     schema_hash = parts.registry.must_project(KEY).asks().hash
     return records.add_version(parts.registry, KEY, schema_hash=schema_hash, snapshot=snapshot, **{**fields, **more})
@@ -203,7 +214,7 @@ def test_after_a_quiet_day_an_answer_is_applied_as_ever(quiet, studio, start, mo
     worker = start()
     until(worker, lambda: active(quiet) == "v0" and not quiet.registry.waiting_events(KEY))
     monkeypatch.setattr(workers, "KEEP_WORKFLOWS_S", -10)
-    until(worker, lambda: all(workers._status(handle) == "SUCCESS" for handle, *_ in worker._refreshing.values()))
+    until(worker, lambda: set(states(worker)) == {"SUCCESS"})
     worker._sweep()
     label(quiet, studio, 1)
     until(worker, lambda: quiet.registry.labelled_count(KEY) == 1)
@@ -331,7 +342,7 @@ def test_a_refresh_that_fails_is_tried_again_less_and_less_often(quiet, studio, 
     until(worker, lambda: len(calls) == 3)
     assert calls[2] - calls[1] > 1.5  # two seconds, but for how soon each was taken up
     monkeypatch.setattr(publish, "resort", resort)
-    worker._refreshing.clear()
+    worker._started.clear()
     until(worker, lambda: quiet.registry.must_project(KEY).sorted_for == quiet.registry.state(KEY))
 
 
@@ -345,10 +356,30 @@ def test_after_a_clock_was_set_back_what_failed_is_tried_again(quiet, studio, st
 
     monkeypatch.setattr(mirror, "apply_events", broken)
     label(quiet, studio, 1)
-    until(worker, lambda: any(workers._status(handle) == "ERROR" for handle, *_ in worker._refreshing.values()))
+    until(worker, lambda: "ERROR" in states(worker))
     monkeypatch.setattr(mirror, "apply_events", apply_events)
     monkeypatch.setattr(workers, "now", lambda: time.time() - 3600)
     until(worker, lambda: not quiet.registry.waiting_events(KEY))
+
+
+def test_a_comparison_that_failed_is_made_as_soon_as_label_studio_is_back(quiet, studio, start, monkeypatch):
+    """Not only after another ``RECONCILE_SECONDS``."""
+    calls, compare = [], mirror.reconcile
+
+    def unreachable(*_):
+        calls.append(time.monotonic())
+        raise StudioError("Label Studio does not answer.", "Start it.")
+
+    monkeypatch.setattr(workers, "RETRY_S", 1.0)
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0" and quiet.registry.must_project(KEY).reconciled_at)
+    monkeypatch.setattr(mirror, "reconcile", unreachable)
+    quiet.registry.mark_reconciled(KEY, time.time() - 601)
+    until(worker, lambda: len(calls) == jobs.ATTEMPTS["max_attempts"])
+    ticks(worker, 0.5)
+    monkeypatch.setattr(mirror, "reconcile", compare)
+    studio.annotate(1, text_of(1)[1])  # of which the webhook never told
+    until(worker, lambda: quiet.registry.labelled_count(KEY) == 1)
 
 
 def test_a_project_that_raises_is_no_other_projects_trouble(quiet, studio, start, monkeypatch):
@@ -386,7 +417,7 @@ def test_a_version_that_cannot_be_published_does_not_end_learning(quiet, studio,
 
     def lost(key, name, schema):
         if name == "v1":
-            raise FileNotFoundError("no version is stored under v1")
+            raise ModelError("no version is stored under v1")
         return load(key, name, schema)
 
     monkeypatch.setattr(quiet.host, "_load", lost)
@@ -459,3 +490,9 @@ def test_a_worker_goes_on_with_what_another_ones_folder_has(parts, studio, tmp_p
     learned = jobs._learned(KEY, "j", snapshot)
     assert Path(learned["snapshot"]["path"]).exists()
     assert learned["verdict"] == {"at": snapshot["hash"]}
+
+
+def test_a_damaged_database_of_the_jobs_is_named(quiet, start):
+    (quiet.settings.data_dir / "jobs.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(UserError, match=r"jobs\.sqlite cannot be opened"):
+        start()

@@ -97,6 +97,19 @@ def test_the_training_process_is_told_the_folder(labelled, instead, tmp_path):
     assert told.read_text() == str(folder)
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_why_a_training_failed_is_said_and_kept_on_a_terminal_too(labelled, instead, monkeypatch, capsys, terminal):
+    monkeypatch.setattr(retrain.sys.stderr, "isatty", lambda: terminal)
+    told = []
+    says = """print('{"progress": 0.5, "message": "step 1 of 2"}', flush=True)"""
+    instead(f"import time; time.sleep(0.2); {says}; raise ValueError('no such layer')")
+    with pytest.raises(retrain.UserError, match="no such layer") as caught:
+        retrain.train(labelled, KEY, take_snapshot(labelled, KEY), lambda *report: told.append(report))
+    assert "no such layer" in Path(caught.value.hint.removeprefix("Its log: ")).read_text()
+    assert told == [(0.5, "step 1 of 2")]
+    assert ("step 1 of 2" in capsys.readouterr().err) == terminal
+
+
 def test_a_training_that_the_system_killed_says_what_to_lower(labelled, instead):
     snapshot = take_snapshot(labelled, KEY)
     instead("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")

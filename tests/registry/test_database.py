@@ -14,3 +14,11 @@ def test_a_database_that_cannot_be_opened_is_said(url):
         Registry(url)
     assert "DATABASE_URL" in caught.value.sentence()
     assert "hidden" not in caught.value.sentence()
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    file = tmp_path / "registry.sqlite"
+    file.write_bytes(b"no database" * 100)
+    with pytest.raises(UserError, match="not a database") as caught:
+        Registry(f"sqlite:///{file}")
+    assert str(file) in str(caught.value)

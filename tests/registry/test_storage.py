@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.errors import UserError
+from backend.errors import ModelError, UserError
 from backend.registry.storage import Storage
 
 
@@ -43,7 +43,7 @@ def test_a_version_is_never_overwritten(storage, tmp_path):
 
 
 def test_an_unknown_key_says_so(storage):
-    with pytest.raises(FileNotFoundError, match="no version"):
+    with pytest.raises(ModelError, match="are gone"):
         storage.get("nothing")
 
 

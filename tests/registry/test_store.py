@@ -1,12 +1,15 @@
 """The registry: what is written is read back, again or late makes no difference."""
 
 import threading
+import time
 
 import pytest
 
 from backend.errors import NotFound
 from backend.problems.schema import Control, Schema
 from backend.registry import versions as records
+from backend.registry import workers
+from backend.registry.database import open_database
 from backend.registry.migrations import MIGRATIONS, migrate
 from backend.registry.records import Annotation
 from backend.registry.store import Registry
@@ -51,6 +54,37 @@ def test_migrations_are_applied_once_however_often_and_from_how_many_sides(setti
     assert [row["number"] for row in rows] == list(range(1, len(MIGRATIONS) + 1))
     for registry in opened:
         registry.close()
+
+
+def test_a_database_of_before_knows_what_came_first(settings, monkeypatch):
+    monkeypatch.setattr("backend.registry.migrations.MIGRATIONS", MIGRATIONS[:3])
+    engine = open_database(settings.database)
+    with engine.begin() as db:
+        for name, at in (("v0", 10.0), ("v1", 20.0)):
+            db.exec_driver_sql(f"INSERT INTO activations VALUES ({at:.0f}, '{KEY}', '{name}', '{name}', '', {at})")
+            version = f"'{KEY}', '{name}', {at}, '', '{name}', 0, 0, NULL, NULL, '{{}}', 'ready', {at - 1}"
+            db.exec_driver_sql(f"INSERT INTO versions VALUES ({version})")
+        db.exec_driver_sql(f"INSERT INTO jobs VALUES ('j', '{KEY}', 'retrain', 'done', 1, '', 1, 21.0, 22.0)")
+    engine.dispose()
+    monkeypatch.setattr("backend.registry.migrations.MIGRATIONS", MIGRATIONS)
+    registry = Registry(settings.database)
+    assert [v.activation for v in records.versions(registry, KEY)] == [0, 10]
+    assert records.newest_job(registry, KEY).activation == 20
+    registry.close()
+
+
+def test_a_worker_lives_while_its_heart_beats(registry, monkeypatch):
+    assert not workers.alive(registry)
+    workers.beat(registry, "one")
+    assert workers.alive(registry)
+    assert not workers.dead(registry)
+    at = registry.row("SELECT seen_at FROM workers")["seen_at"]
+    assert abs(at - time.time()) < 60
+    registry.write("UPDATE workers SET seen_at = :at", {"at": at - 61})
+    assert not workers.alive(registry)
+    assert workers.dead(registry) == ["one"]
+    workers.forget(registry, "one")
+    assert not workers.dead(registry)
 
 
 def test_events_wait_in_order_until_they_are_applied(registry):

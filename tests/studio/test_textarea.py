@@ -93,6 +93,11 @@ def test_no_character_is_changed(text: str) -> None:
     assert target([region({"text": [text]})]) == (text,)
 
 
+def test_half_of_an_emoji_is_left_out_of_a_text() -> None:
+    cut = [region({"text": ["good \ud83d", "\udc4d"]}), region({"text": "\U0001f44d"})]
+    assert target(cut) == ("good ", "\U0001f44d")
+
+
 def test_all_texts_of_all_annotators_are_kept_once() -> None:
     one, two = [region({"text": ["a", "b", " "]}), region({"text": "c"})], [region({"text": ["b", "d"]})]
     assert target(one, two) == ("a", "b", "c", "d")

@@ -254,6 +254,21 @@ def test_all_tasks_are_listed_where_label_studio_cuts_its_pages(fake: Server, to
     assert len(fake.requests) == (3 if told else 4)
 
 
+@pytest.mark.parametrize(("n", "told", "calls"), [(16, True, 2), (30, True, 3), (30, False, 4), (10, False, 1)])
+def test_the_head_of_the_queue_is_whole_where_label_studio_cuts_its_pages(
+    fake: Server, n: int, told: bool, calls: int
+) -> None:
+    scored = [{"id": number, "predictions_score": number / 100} for number in range(1, 26)]
+
+    def respond(request: Request) -> tuple[int, Any]:
+        first = 10 * (int(parse_qs(urlsplit(request.path).query)["page"][0]) - 1)
+        return 200, {"tasks": scored[first : first + 10], **({"total": len(scored)} if told else {})}
+
+    fake.answer = respond
+    assert [task for task, _ in Studio(fake.url, KEY).queue(1, n)] == [*range(1, min(n, 25) + 1)]
+    assert len(fake.requests) == calls
+
+
 def test_an_address_with_a_path_too_many_is_said(fake: Server) -> None:
     """Copied from the browser: Label Studio has a page that says 404."""
     fake.answer, fake.kind = lambda _: (404, "<html>"), "text/html"

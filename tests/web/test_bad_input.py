@@ -30,6 +30,7 @@ ROUTES = (
 WORDS = (
     "tasks", "project", "label_config", "schema", "data", "id", "text", "action", "annotation", "annotations", "task",
     "params", "context", "result", "job", "version", "config", "created_at", "title", "updated_at", "completed_by",
+    "prediction",
 )  # fmt: skip
 VALUES = (
     "START_TRAINING",
@@ -123,6 +124,45 @@ def test_any_event_can_be_applied_or_is_refused(client, parts, known, body):
 
     check(client.post("/webhook", content=json.dumps(body), headers=JSON))
     mirror.apply_events(parts, KEY)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"completed_by": [5]}, "completed_by"),
+        ({"completed_by": 2**70}, "completed_by"),
+        ({"completed_by": {"id": "x"}}, "completed_by"),
+        ({"updated_at": "\ud800"}, "updated_at"),
+        ({"prediction": {"result": {"value": 1}}}, "prediction"),
+        ({"prediction": {"result": ["x"]}}, "prediction"),
+        ({"task": None}, "task"),
+        ({"completed_by": {"id": 5}, "prediction": {}}, ""),
+        ({"completed_by": None, "updated_at": None, "prediction": None}, ""),
+    ],
+)
+def test_an_annotation_that_could_not_be_saved_is_refused_when_it_comes(client, parts, known, body, said):
+    """In the table it would keep back all that came after it."""
+    from backend.pipeline import mirror
+
+    annotation = {"id": 1, "task": 1, "result": [], **body}
+    project = {"id": 2, "created_at": CREATED_AT}
+    event = {"action": "ANNOTATION_CREATED", "project": project, "annotation": annotation}
+    answer = client.post("/webhook", content=json.dumps(event), headers=JSON)
+    assert answer.status_code == (422 if said else 201)
+    assert said in answer.text
+    mirror.apply_events(parts, KEY)
+    assert bool(parts.registry.annotations(KEY)) != bool(said)
+
+
+@pytest.mark.parametrize("change", [{"title": "\ud800"}, {"title": ["x"]}, {"label_config": "\ud800"}])
+def test_a_project_that_could_not_be_saved_is_refused_when_it_comes(client, parts, known, change):
+    from backend.pipeline import mirror
+
+    project = {"id": 2, "created_at": CREATED_AT, "title": "fake", "label_config": CONFIG, **change}
+    body = json.dumps({"action": "PROJECT_UPDATED", "project": project})
+    assert client.post("/webhook", content=body, headers=JSON).status_code == 422
+    mirror.apply_events(parts, KEY)
+    assert parts.registry.must_project(KEY).asks() == known.asks()
 
 
 @quick
