@@ -54,9 +54,10 @@ def aulc(labels: Sequence[int], values: NDArray[np.float64]) -> NDArray[np.float
 
 
 def labels_to(labels: Sequence[int], curve: NDArray[np.float64], goal: float) -> float | None:
-    """Labels at which a curve (R,) first reaches ``goal``, linear between two rounds; None where it never does."""
+    """Labels at which a curve (R,) first reaches ``goal``, linear between two rounds; None where it never does, or
+    nothing is to be reached (0)."""
     above = np.flatnonzero(curve >= goal)
-    if not len(above):
+    if not len(above) or goal <= 0:
         return None
     at = int(above[0])
     if at == 0:

@@ -47,6 +47,7 @@ def test_a_goal_is_reached_between_two_rounds():
     assert labels_to([10, 20, 40], curve, 0.8) == pytest.approx(30)
     assert labels_to([10, 20, 40], curve, 0.4) == 10
     assert labels_to([10, 20, 40], curve, 0.95) is None
+    assert labels_to([10, 20, 40], np.zeros(3), 0.9 * 0.0) is None
 
 
 def test_a_steady_gain_is_beyond_noise_and_a_wavering_one_is_not():
