@@ -16,7 +16,7 @@ from backend.active.head import LinearHead
 from backend.active.uncertainty import margin
 from backend.problems.base import problem_for
 from backend.problems.common import two_classes
-from backend.problems.schema import Floats, Schema
+from backend.problems.schema import Control, Floats, Schema
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Layout:
     dim: int
     width: int
     slices: Mapping[str, slice]
+
+    def own(self, control: str) -> bool:
+        """Whether a control has columns beside the features. They are 0 for a task that lacks what it reads."""
+        where = self.slices[control]
+        return bool(0 < where.start < where.stop)
 
     @classmethod
     def of(cls, schema: Schema, dim: int) -> "Layout":
@@ -88,11 +93,12 @@ class Judge:
         return total / whole if whole else total
 
     def worths(self, rows: Floats) -> dict[str, NDArray[np.float64]]:
-        """What a label is worth by control, each (N,) in [0, 1]."""
-        return {
-            c.name: margin(problem_for(c).profile(c, self.heads[c.name], self.columns(c.name, rows)))
-            for c in self.schema.controls
-        }
+        """What a label is worth by control, each (N,) in [0, 1]; 0 where a task lacks what the control reads."""
+        return {c.name: self._worth(c, self.columns(c.name, rows)) for c in self.schema.controls}
+
+    def _worth(self, control: Control, columns: Floats) -> NDArray[np.float64]:
+        worth = margin(problem_for(control).profile(control, self.heads[control.name], columns))
+        return worth * columns.any(axis=1) if self.layout.own(control.name) else worth
 
     def mc_head(self) -> LinearHead | None:
         """The head that MC-dropout samples from; None where there is no such one."""

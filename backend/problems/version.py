@@ -47,7 +47,7 @@ class Version:
     @cached_property
     def base_id(self) -> str:
         """Names what :meth:`embed` computes: the encoder, and the heads where their judgement is part of it."""
-        own = [c for c in self.schema.controls if self._has_columns(c)]
+        own = [c for c in self.schema.controls if self.judge.layout.own(c.name)]
         judging = [c.name for c in own if not problem_for(c).fast]
         if not own:
             return self.encoder.base_id
@@ -66,7 +66,7 @@ class Version:
         """Rows (N, W) of items: see :mod:`backend.problems.judge`. Columns of a control without its fields are 0."""
         rows = self._documents(items)
         for control in self.schema.controls:
-            for at, reading in self._readings(control, items) if self._has_columns(control) else ():
+            for at, reading in self._readings(control, items) if self.judge.layout.own(control.name) else ():
                 rows[at, self.judge.layout.slices[control.name]] = self._columns(control, reading)
         return rows
 
@@ -96,14 +96,14 @@ class Version:
         rows = self._documents(items)
         said = {c.name: self._silence(c, items) for c in self.schema.controls}
         for control in self.schema.controls:
-            if not self._has_columns(control):
+            if not self.judge.layout.own(control.name):
                 continue
             for at, reading in self._readings(control, items):
                 rows[at, self.judge.layout.slices[control.name]] = self._columns(control, reading)
                 outputs = problem_for(control).outputs(control, self.heads[control.name], reading)
                 _put(said[control.name], at, outputs)
         for control in self.schema.controls:
-            if self._has_columns(control):
+            if self.judge.layout.own(control.name):
                 continue
             problem, head = problem_for(control), self.heads[control.name]
             if not problem.fast:
@@ -157,11 +157,6 @@ class Version:
         rows = np.zeros((len(items), self.dim), np.float32)
         rows[:, : self.encoder.dim] = self.encoder.embed([item.text for item in items])
         return rows
-
-    def _has_columns(self, control: Control) -> bool:
-        """Whether a control keeps columns of its own in the rows."""
-        where = self.judge.layout.slices[control.name]
-        return bool(0 < where.start < where.stop)
 
     def _readings(self, control: Control, items: Sequence[Item]) -> Iterator[tuple[list[int], Any]]:
         """Positions of items that have a control's fields, a few at a time, and what is read of these."""

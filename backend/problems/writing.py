@@ -31,7 +31,7 @@ Texts = tuple[str, ...]
 KEPT = 0.35  # chrF above which a suggestion was of use: unrelated sentences have 0.1 to 0.2, one word exchanged 0.45
 CALIBRATED = 10  # held-out answers from which the confidence counts as calibrated
 TRUST = 0.5  # nats that an offset of 1 costs: the probability of a token is no likeness, and far from it
-_PLACE = re.compile(r"\$\{([\w-]+)\}|\$([\w-]+)|\{([\w-]+)\}")
+_PLACE = re.compile(r"\$\{([\w-]+)\}|\$([^\W\d][\w-]*)|\{([\w-]+)\}")  # $20 is an amount
 
 
 class Writing(Common):

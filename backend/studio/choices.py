@@ -45,7 +45,8 @@ def options(node: Element) -> dict[str, Any]:
 
 
 def _several(node: Element) -> bool:
-    return node.get("choice") == "multiple"
+    """Whether any number of labels may be given; so too where there is one, which is given or not."""
+    return node.get("choice") == "multiple" or len(node.findall(".//Choice")) == 1
 
 
 def _nested(node: Element) -> bool:

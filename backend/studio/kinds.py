@@ -21,7 +21,8 @@ class Kind:
     it may be about. ``options``: the tag -> :attr:`Control.options`; ``empty`` among them, that an annotation which
     leaves the control empty answers so, is taken away where several controls ask. ``kind``: the tag -> the kind of
     problem, where that depends on its attributes. ``apart``: each region is a suggestion of its own. ``attach``: in
-    place of ``encode`` for what is said of other controls' regions, which are its last argument.
+    place of ``encode`` for what is said of other controls' regions, which are its last argument. ``reads``: how many
+    different fields of the data it needs.
     """
 
     labels: Callable[[Element], tuple[tuple[str, ...], tuple[str, ...]]]
@@ -33,6 +34,7 @@ class Kind:
     kind: Callable[[Element], str] = lambda node: node.tag.lower()
     apart: bool = False
     attach: Callable[[Control, Output, Item, Sequence[Mapping[str, Any]]], list[dict[str, Any]]] | None = None
+    reads: int = 1
 
 
 CHOICES = Kind(
@@ -70,6 +72,7 @@ QUESTION = Kind(
     objects=frozenset({"text", "hypertext"}),
     options=question.options,
     kind=lambda _: question.KIND,
+    reads=2,
 )
 REGION = Kind(
     region.read_labels,

@@ -1,5 +1,6 @@
 """Object tags: which field of a task's data they show, and what is read there."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -56,7 +57,10 @@ def _whole(field: str, content: Content) -> Content:
 
 
 def read_text(field: str, value: Any, options: Mapping[str, Any]) -> Content:
-    """The text, as it is. A text that looks like an address or a path is a text: nothing is ever fetched."""
+    """The text, as it is, or a number as text: an import of a table makes numbers of columns that hold nothing else. A
+    text that looks like an address or a path is a text: nothing is ever fetched."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        value = str(int(value)) if value == int(value) else repr(value)  # as Label Studio shows it
     if not isinstance(value, str):
         raise UserError(f"The task's field {field!r} holds no text but {type(value).__name__}.")
     if not value.strip():

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from backend.errors import TooLarge, UnsupportedConfig
 from backend.problems.schema import Control, Schema
-from backend.studio import objects, refuse, textarea
+from backend.studio import choices, multiple, objects, refuse, region, textarea, tree
 from backend.studio.kinds import KINDS, TAGS, kind_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ MAX_CONFIG_CHARS = 1_000_000
 MAX_LABELS = 1_000
 
 
+_TOLD_APART = {choices.KIND, tree.SINGLE, multiple.KIND, region.KIND}  # kinds that say which label fits
 _AIDS = {"filter", "shortcut"}  # tags with toName that ask nothing
 # Attributes of several words that are read here: Label Studio takes them in upper and lower case alike.
 _ATTRIBUTES = (
@@ -85,11 +86,15 @@ def read_config(label_config: str) -> Config:
     for lonely in [c for c in found if KINDS[c.kind].attach is not None and c.to_name not in marked]:
         found.remove(lonely)
         refused.append(UnsupportedConfig(f"{lonely.name!r} is perRegion and no <Labels> marks regions.", _SUPPORTED))
+    if sum(map(_may_be_passed_over, nodes)) > 1:
+        found = [_among_others(control) for control in found]
+    for flag in [c for c in found if len(c.labels) == 1 and c.kind in _TOLD_APART and not c.options.get("empty")]:
+        found.remove(flag)
+        refused.append(_nothing_to_tell_apart(flag))
     if not found:
         raise refused[0]
     sentences = tuple(f"{error} What annotators answer there is left to them." for error in refused)
-    alone = sum(map(_may_be_passed_over, nodes)) <= 1
-    schema = Schema(tuple(found if alone else map(_among_others, found)))
+    schema = Schema(tuple(found))
     names = tuple(node.get("name", "") for node in nodes)
     return Config(schema, sentences, _unread(schema, nodes, objects, headers), names)
 
@@ -103,6 +108,14 @@ def _check_shown(control: Control, shown_in: dict[str, tuple[str | None, ...]]) 
                 "with other keys (textKey, nameKey).",
                 "Show it by one, or import it under a second name.",
             )
+
+
+def _nothing_to_tell_apart(control: Control) -> UnsupportedConfig:
+    return UnsupportedConfig(
+        f"{control.name!r} has one label, {control.labels[0]!r}, and an annotation without it may have passed it over: "
+        "there is nothing to tell apart.",
+        "Add a second label for the other tasks.",
+    )
 
 
 def _may_be_passed_over(node: Element) -> bool:
@@ -184,6 +197,11 @@ def _control(node: Element, found: "Mapping[str, ObjectTag]") -> Control:
         raise UnsupportedConfig(f"<{node.tag}> has {len(labels)} labels; at most {MAX_LABELS} are supported.")
     options = {**kind.options(node), **objects.options_of(found[names[0]])}
     fields = [objects.field_of(node.tag, found[name]) for name in names] + list(options.pop("fields", ()))
+    if len(set(fields)) < kind.reads:
+        raise UnsupportedConfig(
+            f"<{node.tag}> asks about the field {fields[0]!r} with that field itself.",
+            "Name the field of the question.",
+        )
     return Control(
         name=node.get("name", ""),
         kind=kind.kind(node),

@@ -90,7 +90,7 @@ def test_tasks_without_their_text_and_answers_that_the_config_does_not_know_are_
     ]
     bad = [
         {"id": 70 + n, "data": data, "annotations": [{"result": Labelled.choice("", "a").result}]}
-        for n, data in enumerate([{"text": " "}, {"other": "x"}, {"text": 2024}, "x"])
+        for n, data in enumerate([{"text": " "}, {"other": "x"}, {"text": [2024]}, "x"])
     ]
     unknown = {"id": 80, "data": {"text": "y"}, "annotations": [{"result": Labelled.choice("", "renamed").result}]}
     empty = {"id": 90, "data": {"text": "not answered"}, "annotations": [{"result": []}]}

@@ -63,6 +63,8 @@ def test_a_task_without_a_field_is_answered_where_the_others_are_there() -> None
         for one, other in zip(said[name], again[name], strict=True):
             assert (one.probs is None) == (other.probs is None)
             assert one.probs is None or one.probs == pytest.approx(other.probs)
+    assert version.judge.worths(rows)["two"][0] == 0  # nothing is to be learned of it there
+    assert version.judge.worths(rows)["two"][1] > 0
     assert version.base_id != version.encoder.base_id
     assert cold_version(WordEncoder(), BOTH).base_id == version.encoder.base_id  # type: ignore[arg-type]
 

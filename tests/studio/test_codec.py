@@ -52,10 +52,18 @@ def test_half_a_surrogate_pair_is_no_text(tag: str, value: Any) -> None:
         read_item(asked, {"t": value})
 
 
-@pytest.mark.parametrize("data", [{}, {"text": None}, {"text": 5}, {"text": ["a"]}, {"text": " \n"}, {"Text": "a"}])
+@pytest.mark.parametrize(
+    "data", [{}, {"text": None}, {"text": True}, {"text": math.nan}, {"text": ["a"]}, {"text": " \n"}, {"Text": "a"}]
+)
 def test_a_task_without_text_says_which_field(data: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="'text'"):
         read_item(SCHEMA, data)
+
+
+@pytest.mark.parametrize(("value", "text"), [(5, "5"), (12.0, "12"), (-0.5, "-0.5"), (10**20, "1" + 20 * "0")])
+def test_a_number_is_read_as_it_is_shown(value: float, text: str) -> None:
+    """An import of a table makes numbers of a column that holds nothing else."""
+    assert read_item(SCHEMA, {"text": value}).text == text
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), st.floats(allow_nan=True), st.text())

@@ -124,7 +124,7 @@ def test_an_empty_answer_says_that_no_label_fits_where_that_can_be_said() -> Non
     assert target("taxonomy-leaves", []) is None
     assert target("choices-tree", []) is None
     two = config("choices-multiple").replace(
-        "</View>", '<Choices name="b" toName="text"><Choice value="x"/></Choices></View>'
+        "</View>", '<Choices name="b" toName="text"><Choice value="x"/><Choice value="y"/></Choices></View>'
     )
     other = [{"from_name": "b", "to_name": "text", "type": "choices", "value": {"choices": ["x"]}}]
     assert set(decode(parse_schema(two), [{"result": other}], ITEM) or {}) == {"b"}

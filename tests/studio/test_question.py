@@ -106,7 +106,7 @@ def test_a_task_needs_text_and_question() -> None:
     data = {"context": TEXT, "question": "Where?", "more": 1}
     assert read_item(schema, data) == item()
     assert problem_for(control()).texts(control(), read_item(schema, data)) == ("Where?", TEXT)
-    for broken in ({"question": " "}, {"question": 3}, {"context": ""}):
+    for broken in ({"question": " "}, {"question": [3]}, {"context": ""}):
         with pytest.raises(UserError):
             read_item(schema, {**data, **broken})
     with pytest.raises(UserError, match="question"):

@@ -208,7 +208,9 @@ def test_very_many_labels_are_refused_at_once() -> None:
 
 def test_a_dialogue_that_is_shown_by_two_keys_is_learned_by_the_first() -> None:
     shown = '<Paragraphs name="a" value="$chat" textKey="a"/><Paragraphs name="b" value="$chat" textKey="b"/>'
-    asked = [f'<Choices name="{name}s" toName="{name}"><Choice value="x"/></Choices>' for name in "ab"]
+    asked = [
+        f'<Choices name="{name}s" toName="{name}"><Choice value="x"/><Choice value="y"/></Choices>' for name in "ab"
+    ]
     found = read_config(f"<View>{shown}{''.join(asked)}</View>")
     assert [c.name for c in found.schema.controls] == ["as"]
     assert "other keys" in found.left_out[0]
@@ -219,6 +221,42 @@ def test_beside_a_control_that_is_left_out_an_empty_answer_says_nothing() -> Non
     assert parse_schema(config(several)).controls[0].options["empty"]
     both = parse_schema(config(several + '<DateTime name="when" toName="text"/>'))
     assert "empty" not in both.controls[0].options
+
+
+FLAG = '<Choices name="flag" toName="text"><Choice value="Unusable"/></Choices>'
+
+
+def test_a_lone_label_is_given_or_not() -> None:
+    (control,) = parse_schema(config(FLAG)).controls
+    assert (control.kind, control.labels, control.options["empty"]) == ("choices-multiple", ("Unusable",), True)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        FLAG,
+        FLAG.replace("toName", 'choice="multiple" toName'),
+        FLAG.replace("toName", 'choice="single-radio" toName'),
+        FLAG.replace("toName", 'perRegion="true" toName')
+        + '<Labels name="s" toName="text"><Label value="a"/></Labels>',
+        '<Taxonomy name="flag" toName="text"><Choice value="Unusable"/></Taxonomy>',
+    ],
+)
+def test_a_lone_label_that_may_have_been_passed_over_is_left_out_and_said(flag: str) -> None:
+    found = read_config(config(choices() + flag))
+    assert "flag" not in [c.name for c in found.schema.controls]
+    assert "one label, 'Unusable'" in found.left_out[0]
+
+
+def test_a_lone_label_that_must_be_given_is_refused() -> None:
+    with pytest.raises(UnsupportedConfig, match="nothing to tell apart"):
+        parse_schema(config(FLAG.replace("toName", 'required="true" toName')))
+
+
+def test_a_question_is_another_field_than_the_text_that_it_is_about() -> None:
+    asks = '<Labels name="a" toName="text" question="$text"><Label value="answer"/></Labels>'
+    with pytest.raises(UnsupportedConfig, match="'text' with that field itself"):
+        parse_schema(config(asks))
 
 
 COMMENT = '<TextArea name="comment" toName="text" {}/>'

@@ -63,6 +63,9 @@ def test_a_prompt_is_filled_with_what_the_task_holds() -> None:
     assert prompt_of(plain, ITEM, "") == "a text"
     assert prompt_of(plain, ITEM, "Say it in German.") == "Say it in German.\n\na text"
     assert prompt_of(plain, ITEM, "{text} costs $5 in {city}") == "a text costs $5 in {city}"
+    (priced,) = parse_schema(PLAIN.replace("<TextArea ", '<TextArea prompt="A gift below $20: ${text}" ')).controls
+    assert priced.fields == ("text",)
+    assert prompt_of(priced, ITEM, "") == "A gift below $20: a text"
 
 
 def test_without_a_prompt_all_that_is_shown_is_asked() -> None:

@@ -85,7 +85,7 @@ def test_setup_and_predictions_name_the_same_version(client, published):
 
 
 def test_one_result_for_each_task_in_order_whatever_the_tasks_are(client, published):
-    bad = [{"id": 70, "data": {}}, {"id": 71, "data": {"text": 5}}, {"id": 72, "data": {"text": "  "}}, {"id": None}]
+    bad = [{"id": 70, "data": {}}, {"id": 71, "data": {"text": [5]}}, {"id": 72, "data": {"text": "  "}}, {"id": None}]
     tasks = [task(1), *bad, task(2), {"data": {"text": "x " * 5000}}]
     results = predict(client, tasks).json()["results"]
     assert [bool(r["result"]) for r in results] == [True, False, False, False, False, True, True]
