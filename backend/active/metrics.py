@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv
+from scipy.special import bdtrc, betaincinv
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,4 @@ def worse_beyond_noise(old_correct: ArrayLike, new_correct: ArrayLike, level: fl
     if old.shape != new.shape:
         raise ValueError(f"{old.shape} and {new.shape}: both models must answer the same examples")
     lost, won = int((old > new).sum()), int((old < new).sum())
-    differing = lost + won
-    as_bad = sum(comb(differing, k) for k in range(lost, differing + 1))  # of 2 ** differing equally likely outcomes
-    return lost > won and as_bad <= level * 2**differing
+    return lost > won and bool(bdtrc(lost - 1, lost + won, 0.5) <= level)

@@ -11,7 +11,7 @@ START = "start"  # why a project's first version, or that after a change of what
 
 def reconciliation(parts: Parts, project: Project) -> bool:
     """Whether the last comparison with Label Studio is too old, or of a clock that was set back since."""
-    return abs(now() - project.reconciled_at) > parts.settings.reconcile_seconds
+    return abs(parts.registry.time() - project.reconciled_at) > parts.settings.reconcile_seconds
 
 
 def usable(parts: Parts, project: Project, row: VersionRow) -> bool:

@@ -22,8 +22,9 @@ log = logger("encode")
 def encode_pool(parts: Parts, key: str, version_name: str, on_progress: Callable[[float, str], None]) -> int:
     """Compute what is missing of the features that ranking with this version needs; how many tasks there were.
 
-    All labelled tasks and up to ``POOL_CANDIDATES`` others: of larger pools those that the frozen base model with a
-    fresh head finds most uncertain, and a fifth at random.
+    All labelled tasks and up to ``POOL_CANDIDATES`` others: of larger pools the audit tasks that come next, as many as
+    are their share, and of the others those that the frozen base model with a fresh head finds most uncertain, and a
+    fifth at random.
     """
     project = parts.registry.must_project(key)
     version = load(parts, project, version_name)
@@ -35,7 +36,7 @@ def encode_pool(parts: Parts, key: str, version_name: str, on_progress: Callable
 
     store = parts.features.of(version)
     found = store.fill(version, items, report)
-    store.note_whole(key)
+    store.note_whole(key, int(table.ids.max(initial=0)))
     write_ahead(parts, project, version, on_progress)
     return found
 
@@ -70,6 +71,9 @@ def candidates(parts: Parts, project: Project, version: Version, table: TaskTabl
     store.fill(frozen, table.items)
     known = [table.position[i] for i in labels.targets if i in table.position]
     rest = np.setdiff1d(np.arange(len(table)), known)
+    audits = rest[table.audit[rest]]
+    audits = audits[np.argsort(table.audit_rank[audits], kind="stable")][: round(limit * parts.settings.audit_share)]
+    rest, limit = rest[~table.audit[rest]], limit - len(audits)
     field = Field(
         rows=store.get([table.items[at] for at in known]),
         open=np.zeros(len(known), bool),
@@ -82,7 +86,7 @@ def candidates(parts: Parts, project: Project, version: Version, table: TaskTabl
     generator = np.random.default_rng(parts.settings.seed)
     random = generator.choice(rest, min(limit // 5, len(rest)), replace=False)
     best = rest[np.argsort(-worth, kind="stable")[: limit - len(random)]]
-    return sorted({*known, *map(int, random), *map(int, best)})
+    return sorted({*known, *map(int, audits), *map(int, random), *map(int, best)})
 
 
 def forget_features(parts: Parts) -> None:

@@ -4,7 +4,8 @@ Four queues, all partitioned by project so that within a project one thing of ea
 
 - ``queue``: refresh, publish, reconcile — short, they touch Label Studio's queue;
 - ``train``: trainings, one at a time — long, they touch nothing an annotator sees;
-- ``promote``: the first version and those that somebody asked for, which wait for nobody's training;
+- ``promote``: the first version and those that somebody asked for, and many new tasks, which wait for nobody's
+  training;
 - ``tidy``: deleting what former versions left in Label Studio, one row at a time, and writing texts that are missing.
 
 A workflow that was interrupted goes on at its first unfinished step.
@@ -22,6 +23,7 @@ from backend.errors import StudioError, UserError
 from backend.pipeline import due, mirror, publish, retrain
 from backend.pipeline.encode import encode_pool, forget_features
 from backend.pipeline.parts import Parts
+from backend.pipeline.ranking import new
 from backend.pipeline.snapshot import take_snapshot
 from backend.registry import versions as records
 from backend.registry.database import now
@@ -33,7 +35,7 @@ T = TypeVar("T")
 
 POLL_S = 0.1
 ATTEMPTS = {"max_attempts": 4, "interval_seconds": 1.0}  # of a step; each wait is twice the one before
-STEPS = "3"  # raised when the steps of a workflow change: one that was interrupted before cannot go on then
+STEPS = "4"  # raised when the steps of a workflow change: one that was interrupted before cannot go on then
 UNFINISHED = ("PENDING", "ENQUEUED", "DELAYED")
 
 _wired: list[Parts] = []
@@ -72,6 +74,8 @@ def refresh(key: str) -> None:
         enqueue("train", train, job_id, key, job_id)
     _step("mark", lambda: parts().registry.mark_applied(key, applied["events"]))
     _step("resort", _resort, key, applied["oldest_answer"], False)
+    if behind := _step("look for tasks", _behind, key):
+        enqueue("promote", encode, f"encode-{key}-{behind}", key)
     _write_later(key)
 
 
@@ -147,6 +151,13 @@ def tidy(key: str) -> None:
 
 
 @DBOS.workflow()
+def encode(key: str) -> None:
+    """Compute the features of tasks that are too many for a refresh, and have them sorted in."""
+    _step("encode", _catch_up, key)
+    _step("unsort", lambda: parts().registry.mark_sorted(key, ""))
+
+
+@DBOS.workflow()
 def write(key: str) -> None:
     """Write texts for tasks that came to the top, which takes seconds for each."""
     _step("write", lambda: publish.write_more(parts(), key))
@@ -199,6 +210,21 @@ def _encode_here(project: Project, name: str) -> None:
     table = parts().pools.table(parts().registry, project, parts().settings.audit_share)
     if not (store.whole(project.key) and store.present(table.items).any()):
         encode_pool(parts(), project.key, name, lambda *_: None)
+
+
+def _behind(key: str) -> str:
+    """What the work is called by where tasks came whose features are missing, the same until more come; else empty."""
+    project = parts().registry.project(key)
+    row = None if project is None or project.schema is None else due.active_version(parts(), project)
+    if project is None or row is None or not len(new(parts(), project, publish.load(parts(), project, row.name))):
+        return ""
+    return f"{row.name}-{project.tasks_stamp}"
+
+
+def _catch_up(key: str) -> None:
+    project = parts().registry.project(key)
+    if project is not None and (row := due.active_version(parts(), project)):
+        encode_pool(parts(), key, row.name, lambda *_: None)
 
 
 def _begin(key: str) -> str:

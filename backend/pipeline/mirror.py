@@ -12,7 +12,6 @@ from backend.errors import NotFound, UserError
 from backend.pipeline.parts import Parts
 from backend.problems.schema import Schema
 from backend.registry import versions as records
-from backend.registry.database import now
 from backend.registry.records import Annotation, Event, Project
 from backend.studio.identity import project_id, project_key
 from backend.studio.schema import read_config
@@ -154,7 +153,7 @@ def reconcile(parts: Parts, key: str) -> bool:
     Three cheap numbers of the project tell whether tasks or annotations came or went; annotations that changed since
     the last comparison are asked for by time. A project that Label Studio no longer has is forgotten.
     """
-    started = now()
+    started = parts.registry.time()
     try:
         remote = parts.studio.project(project_id(key))
     except NotFound:
@@ -200,7 +199,7 @@ def _save_changed(
 def _since(parts: Parts, project: Project) -> float | None:
     """Label Studio's changes from then on are looked at: one period more than there was since the last comparison. All
     where there was none, or the clock was set back since."""
-    known = 0 < project.reconciled_at <= now()
+    known = 0 < project.reconciled_at <= parts.registry.time()
     return project.reconciled_at - parts.settings.reconcile_seconds if known else None
 
 

@@ -11,7 +11,7 @@ from backend.pipeline.decide import Choice, Field, Policy, decide, fresh_judge
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.problems.judge import Judge
-from backend.problems.schema import Floats, Item, Output
+from backend.problems.schema import Floats, Output
 from backend.problems.version import Version
 from backend.registry.records import Project
 from backend.serving.features import FeatureStore
@@ -20,7 +20,7 @@ from backend.telemetry import logger
 
 log = logger("ranking")
 
-# New tasks that a refresh may encode itself; more wait for the encoding job, so that the annotator does not.
+# New tasks that a refresh may encode itself; more wait for a workflow of their own, so that the annotator does not.
 FRESH_ITEMS = 128
 
 
@@ -74,18 +74,20 @@ def view(parts: Parts, project: Project, version: Version) -> View:
     labels = read_labels(parts.registry, project, table)
     store = parts.features.of(version)
     answered = [table.items[table.position[i]] for i in labels.targets if i in table.position]
-    store.fill(version, store.missing(answered) + _new(parts, table, store))
+    fresh = [table.items[at] for at in new(parts, project, version)[:FRESH_ITEMS]]
+    store.fill(version, store.missing(answered) + fresh)
     return View(project, version, table, labels, store)
 
 
-def _new(parts: Parts, table: TaskTable, store: FeatureStore) -> list[Item]:
-    """Some of the tasks that came since the pool was encoded. Of one with more than ``POOL_CANDIDATES`` many were left
-    out on purpose: those that came later have higher numbers."""
-    there = store.present(table.items)
-    missing = np.flatnonzero(~there)
+def new(parts: Parts, project: Project, version: Version) -> NDArray[np.int64]:
+    """Positions in the table of the tasks that came since the pool was encoded, ascending. Of one with more than
+    ``POOL_CANDIDATES`` many were left out on purpose: those that came later have higher ids."""
+    table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
+    store = parts.features.of(version)
+    missing = np.flatnonzero(~store.present(table.items))
     if len(table) > parts.settings.pool_candidates:
-        missing = missing[table.ids[missing] > table.ids[there].max(initial=0)]
-    return [table.items[at] for at in missing[:FRESH_ITEMS]]
+        missing = missing[table.ids[missing] > store.newest(project.key)]
+    return missing
 
 
 def rank(parts: Parts, view: View, n: int, *, refit: bool) -> Ranking:

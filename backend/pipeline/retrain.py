@@ -35,11 +35,12 @@ BAR = "training {percentage:3.0f}%|{bar}|{postfix}"
 
 
 def starting_version(parts: Parts, project: Project) -> str:
-    """Where a project begins that has no active version for what it asks: with the last one that answered this, else
-    with :func:`cold_start`."""
+    """Where a project begins that has no active version for what it asks: with the last one that answered this and is
+    not lost, else with :func:`cold_start`."""
     fitting = {v.name for v in due.usable_versions(parts, project)}
-    before = [a.version for a in records.activations(parts.registry, project.key) if a.version in fitting]
-    return before[-1] if before else cold_start(parts, project).name
+    before = [a.version for a in reversed(records.activations(parts.registry, project.key)) if a.version in fitting]
+    there = (name for name in dict.fromkeys(before) if load_or_none(parts, project, name))
+    return next(there, None) or cold_start(parts, project).name
 
 
 def cold_start(parts: Parts, project: Project) -> VersionRow:
@@ -135,7 +136,7 @@ def register(parts: Parts, key: str, snapshot: Mapping[str, Any], location: str)
     generator = parts.host.generator(trained_schema)
     version = load_version(parts.storage.get(location), parts.host.encoder(), generator)
     outputs = version.outputs_apart(held_out)
-    meta = {**meta, "features": version.base_id, "audit_share": parts.settings.audit_share}
+    meta = {**meta, "features": version.base_id, "audit_share": content["audit_share"]}
     verdict = "ready"
     if schema.hash == trained_schema.hash:  # else the active version is asked something else
         verdict = audit.verdict(parts, project, held_out, version)

@@ -63,7 +63,8 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
     # beside what names the work: when the same labels come again, the version before is another one
     second = [example_json(schema, e) for e in _opinions(parts, project, table, labels, len(train))]
     path = data_folder(parts.settings, "work", digest) / "snapshot.json"
-    path.write_text(json.dumps({**content, "opinions": second}, sort_keys=True))
+    beside = {"opinions": second, "audit_share": parts.settings.audit_share}
+    path.write_text(json.dumps({**content, **beside}, sort_keys=True))
     return {"hash": digest, "path": str(path), "seen": seen, "labels": n, "start": start}
 
 

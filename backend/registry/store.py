@@ -27,6 +27,11 @@ _UPSERT_ANNOTATION = sa.text(
        WHERE excluded.updated_at >= annotations.updated_at"""
 )
 
+_CLOCK = {
+    "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
+    "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)",
+}
+
 
 def _dump(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), sort_keys=True)
@@ -60,6 +65,16 @@ class Registry:
         with self.engine.begin() as db:
             return int(db.execute(sa.text(sql), values).rowcount)
 
+    @property
+    def clock(self) -> str:
+        """The database's time in its SQL: seconds since 1970. The workers may be on machines whose clocks are apart."""
+        return _CLOCK[self.engine.dialect.name]
+
+    def time(self) -> float:
+        """The database's time, seconds since 1970."""
+        row = self.row(f"SELECT {self.clock} AS at")
+        return float(row["at"]) if row else 0.0
+
     # ------------------------------------------------------------------------------------------------- projects
     def project(self, key: str) -> Project | None:
         """The project with this key."""
@@ -89,7 +104,7 @@ class Registry:
         self.write(
             """INSERT INTO projects (key, id, title, label_config, schema, problem, seen_at, reconciled_at,
                  tasks_stamp)
-               VALUES (:key, :id, :title, :config, :schema, :problem, :at, 0, 0)
+               VALUES (:key, :id, :title, :config, :schema, :problem, :at, 0, :stamp)
                ON CONFLICT (key) DO UPDATE SET title = excluded.title, label_config = excluded.label_config,
                  schema = excluded.schema, problem = excluded.problem""",
             {
@@ -100,6 +115,7 @@ class Registry:
                 "schema": _dump(schema.to_json()) if schema else None,
                 "problem": problem,
                 "at": now(),
+                "stamp": int(now()),  # a project that was forgotten and is back has stamps that it never had
             },
         )
 
@@ -112,7 +128,7 @@ class Registry:
             db.execute(sa.text("DELETE FROM projects WHERE key = :key"), {"key": key})
 
     def mark_reconciled(self, key: str, at: float) -> None:
-        """Remember that the mirror equalled Label Studio at ``at``."""
+        """Remember that the mirror equalled Label Studio at ``at``, by :meth:`time`."""
         self.write("UPDATE projects SET reconciled_at = :at WHERE key = :key", {"key": key, "at": at})
 
     def save_queue_check(self, key: str, check: Mapping[str, Any]) -> None:

@@ -56,10 +56,17 @@ class FeatureStore:
         """Whether :meth:`note_whole` was called for this pool."""
         return (self._whole / pool).exists()
 
-    def note_whole(self, pool: str) -> None:
-        """All of a pool that is wanted is here."""
+    def note_whole(self, pool: str, newest: int) -> None:
+        """All of a pool that is wanted is here, up to the task with the id ``newest``."""
         self._whole.mkdir(exist_ok=True)
-        (self._whole / pool).touch()
+        (self._whole / pool).write_text(str(newest))
+
+    def newest(self, pool: str) -> int:
+        """The id up to which a pool was here when it was noted; 0 where it never was."""
+        try:
+            return int((self._whole / pool).read_text())
+        except (FileNotFoundError, ValueError):  # never, or by a former release
+            return 0
 
     @property
     def there(self) -> bool:

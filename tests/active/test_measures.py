@@ -106,6 +106,11 @@ def test_the_gate_needs_more_than_bad_luck(lost: int, won: int, worse: bool) -> 
     assert worse_beyond_noise(new, old) is False or won > lost
 
 
+def test_the_gate_counts_as_many_answers_as_there_are() -> None:
+    assert worse_beyond_noise([1.0] * 5000, [0.0] * 5000)
+    assert not worse_beyond_noise([1, 0] * 5000 + [1], [0, 1] * 5000 + [0])
+
+
 def test_equal_models_seldom_fail_the_gate() -> None:
     rng = np.random.default_rng(0)
     failed = [worse_beyond_noise(rng.random(60) < 0.8, rng.random(60) < 0.8) for _ in range(1000)]

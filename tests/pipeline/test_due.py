@@ -11,6 +11,7 @@ from backend.pipeline import due, jobs, mirror, publish, retrain
 from backend.pipeline.encode import encode_pool, forget_features
 from backend.pipeline.requests import request_activation
 from backend.pipeline.snapshot import take_snapshot
+from backend.registry import store
 from backend.registry import versions as records
 from tests.fakes import CONFIG, KEY, WordEncoder, text_of
 
@@ -111,6 +112,42 @@ def test_a_project_that_was_hidden_for_a_while_has_its_version_again(parts, stud
     assert due.active_version(parts, parts.registry.must_project(KEY)).name == "v1"
 
 
+def test_a_project_that_comes_back_with_other_tasks_has_these(parts, studio, project, monkeypatch):
+    parts.pools.table(parts.registry, project, 0.2)
+    studio.gone = True
+    mirror.reconcile(parts, KEY)
+    studio.gone, studio.tasks = False, {number: {"text": text_of(number)[0]} for number in range(100, 120)}
+    monkeypatch.setattr(store, "now", lambda: time.time() + 60)
+    mirror.reconcile(parts, KEY)
+    assert set(parts.pools.table(parts.registry, parts.registry.must_project(KEY), 0.2).ids) == set(studio.tasks)
+
+
+def test_a_project_whose_last_version_is_lost_begins_with_the_one_before(parts, project, monkeypatch):
+    cold = retrain.cold_start(parts, project)
+    for row in (cold, version(parts, project, "s", location="s"), version(parts, project, "t", location="t")):
+        records.activate(parts.registry, KEY, row.name, row.name, "x")
+    load = parts.host._load
+
+    def lost(key, name, schema):
+        if name in gone:
+            raise ModelError("The files of a version are gone.")
+        return load(key, name, schema)
+
+    monkeypatch.setattr(parts.host, "_load", lost)
+    gone = {"v2"}
+    assert retrain.starting_version(parts, project) == "v1"
+    gone = {"v0", "v1", "v2"}
+    parts.host._versions.clear()
+    assert retrain.starting_version(parts, project) == "v0"
+
+
+def test_what_was_held_out_is_written_down_with_what_was_learned(parts, studio, project):
+    """A restart may change AUDIT_SHARE between the two."""
+    label(parts, studio, 20)
+    snapshot = json.loads(Path(take_snapshot(parts, KEY)["path"]).read_text())
+    assert snapshot["audit_share"] == parts.settings.audit_share
+
+
 def test_nothing_is_sorted_without_tasks_after_another_label_config(parts, studio, project, monkeypatch):
     cold = retrain.cold_start(parts, project).name
     records.activate(parts.registry, KEY, cold, cold, due.START)
@@ -140,7 +177,7 @@ def test_one_projects_lost_weights_are_no_other_projects_concern(parts, studio, 
 
     monkeypatch.setattr(parts.host, "_load", lost)
     encode_pool(parts, KEY, cold, lambda *_: None)
-    parts.features.of(parts.host.encoder()).note_whole(KEY)
+    parts.features.of(parts.host.encoder()).note_whole(KEY, 60)
     parts.features.of(WordEncoder("nobodys"))
     forget_features(parts)
     assert parts.features.of(parts.host.encoder()).whole(KEY)
@@ -225,6 +262,14 @@ def test_what_came_first_is_known_whatever_the_clocks_say(parts, studio, project
     records.activate(parts.registry, KEY, cold.name, "v0-r2", "asked for")
     assert jobs._chosen_since(KEY, later.name)
     assert due.unpublished(parts, project) is None
+
+
+def test_workers_whose_clocks_are_apart_compare_no_more_often(parts, studio, project, monkeypatch):
+    for module in (mirror, due):
+        monkeypatch.setattr(module, "now", lambda: time.time() + 24 * 3600, raising=False)
+    assert not due.reconciliation(parts, parts.registry.must_project(KEY))
+    mirror.reconcile(parts, KEY)
+    assert abs(parts.registry.must_project(KEY).reconciled_at - time.time()) < 60
 
 
 def test_a_comparison_is_due_where_the_last_one_was_by_a_clock_far_ahead(parts, studio, project):

@@ -10,7 +10,7 @@ import pytest
 from dbos import DBOS
 
 from backend.errors import ModelError, StudioError, UserError
-from backend.pipeline import due, jobs, mirror, publish, retrain
+from backend.pipeline import due, jobs, mirror, publish, ranking, retrain
 from backend.pipeline import worker as workers
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.requests import request_activation, request_training
@@ -424,6 +424,26 @@ def test_a_version_that_cannot_be_published_does_not_end_learning(quiet, studio,
     add(quiet, "one", seen=0)
     label(quiet, studio, 20)
     until(worker, lambda: active(quiet) == "v2")
+
+
+def test_many_new_tasks_are_all_ranked_soon(quiet, studio, start, monkeypatch):
+    """A refresh computes the features of some, in the order of their ids; the others have a workflow of their own."""
+    monkeypatch.setattr(ranking, "FRESH_ITEMS", 5)
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0" and not quiet.registry.waiting_events(KEY))
+    later = range(100, 200)
+    studio.tasks |= {number: {"text": text_of(number)[0]} for number in later}
+    tasks = [{"id": number, "data": studio.tasks[number]} for number in later]
+    quiet.registry.add_event(KEY, "TASKS_CREATED", {"tasks": tasks})
+    until(worker, lambda: quiet.registry.task_count(KEY) == len(studio.tasks))
+
+    def ranked():
+        project = quiet.registry.must_project(KEY)
+        table = quiet.pools.table(quiet.registry, project, quiet.settings.audit_share)
+        return quiet.features.of(publish.load(quiet, project, "v0")).present(table.items)
+
+    until(worker, lambda: ranked().all() and quiet.registry.must_project(KEY).sorted_for == quiet.registry.state(KEY))
+    assert len(DBOS.list_workflows(name="encode", load_input=False)) == 1
 
 
 def test_the_cache_may_be_deleted_at_any_time(quiet, studio, start, tmp_path):

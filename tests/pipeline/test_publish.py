@@ -1,5 +1,6 @@
 """The queue in Label Studio is ours: after a publication, after each move, after every interruption."""
 
+import numpy as np
 import pytest
 
 from backend.active.audit import is_audit
@@ -327,17 +328,29 @@ def test_of_a_large_pool_only_tasks_that_came_later_are_encoded(parts, studio, c
     project = parts.registry.must_project(KEY)
     store = parts.features.of(publish.load(parts, project, name))
     table = parts.pools.table(parts.registry, project, 0.2)
-    newest = int(table.ids[store.present(table.items)].max())
     before = int(store.present(table.items).sum())
     assert before <= 30
     rank(parts, view(parts, project, publish.load(parts, project, name)), 5, refit=False)
-    assert int(store.present(table.items).sum()) == before + int((table.ids > newest).sum())
+    assert int(store.present(table.items).sum()) == before
     studio.tasks[999] = {"text": text_of(999)[0]}
     mirror.reconcile(parts, KEY)
     project = parts.registry.must_project(KEY)
     table = parts.pools.table(parts.registry, project, 0.2)
     rank(parts, view(parts, project, publish.load(parts, project, name)), 5, refit=False)
     assert store.present(table.items)[table.position[999]]
+
+
+def test_of_a_large_pool_the_audit_tasks_that_come_next_are_encoded(parts, studio, cold):
+    """Not those of which a model is unsure: what it gets right of these is not what it gets right of all."""
+    parts.settings = parts.settings.model_copy(update={"pool_candidates": 30})
+    name = another(parts)
+    project = parts.registry.must_project(KEY)
+    store = parts.features.of(publish.load(parts, project, name))
+    table = parts.pools.table(parts.registry, project, 0.2)
+    there = store.present(table.items)
+    first = np.sort(table.audit_rank[table.audit])[: round(30 * 0.2)]
+    assert np.sort(table.audit_rank[table.audit & there]) == pytest.approx(first)
+    assert (there & ~table.audit).sum() == 30 - len(first)
 
 
 def test_rollback_is_a_publication_under_a_new_name(parts, studio, cold):
