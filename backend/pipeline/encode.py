@@ -85,8 +85,9 @@ def candidates(parts: Parts, project: Project, version: Version, table: TaskTabl
     worth = judge.worth(store.get([table.items[at] for at in rest]))
     generator = np.random.default_rng(parts.settings.seed)
     random = generator.choice(rest, min(limit // 5, len(rest)), replace=False)
-    best = rest[np.argsort(-worth, kind="stable")[: limit - len(random)]]
-    return sorted({*known, *map(int, audits), *map(int, random), *map(int, best)})
+    best = rest[np.argsort(-worth, kind="stable")]
+    best = best[~np.isin(best, random)][: limit - len(random)]
+    return sorted(map(int, [*known, *audits, *random, *best]))
 
 
 def forget_features(parts: Parts) -> None:
