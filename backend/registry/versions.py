@@ -6,7 +6,8 @@ Versions are immutable. The only mutable fact about a model is which version is 
 import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import fields
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -14,6 +15,7 @@ from backend.registry.database import now
 from backend.registry.records import JOB_ACTIVE, Activation, Job, VersionRow
 from backend.registry.store import Registry
 
+T = TypeVar("T")
 _NEWEST_ACTIVATION = "SELECT COALESCE(MAX(id), 0) FROM activations WHERE project = :project"
 
 
@@ -203,13 +205,13 @@ def update_job(registry: Registry, job_id: str, *, state: str, progress: float, 
 def job(registry: Registry, job_id: str) -> Job | None:
     """The job of this id."""
     row = registry.row("SELECT * FROM jobs WHERE id = :id", id=job_id)
-    return Job(**row) if row else None
+    return _record(Job, row) if row else None
 
 
 def newest_job(registry: Registry, key: str) -> Job | None:
     """The project's newest job."""
     row = registry.row("SELECT * FROM jobs WHERE project = :key ORDER BY created_at DESC, id DESC LIMIT 1", key=key)
-    return Job(**row) if row else None
+    return _record(Job, row) if row else None
 
 
 def job_count(registry: Registry, key: str) -> int:
@@ -221,7 +223,7 @@ def job_count(registry: Registry, key: str) -> int:
 def active_jobs(registry: Registry, key: str | None = None) -> list[Job]:
     """Jobs that are queued or running, of one project or of all."""
     rows = registry.rows(f"SELECT * FROM jobs WHERE state IN {JOB_ACTIVE} ORDER BY created_at")
-    return [Job(**row) for row in rows if key is None or row["project"] == key]
+    return [_record(Job, row) for row in rows if key is None or row["project"] == key]
 
 
 def failed_jobs(registry: Registry, key: str) -> int:
@@ -261,15 +263,20 @@ def timings(registry: Registry, key: str) -> dict[str, list[float]]:
     return found
 
 
+def _record(kind: type[T], row: Mapping[str, Any] | sa.RowMapping) -> T:
+    """A row as a value; columns that a later release has added are left out."""
+    return kind(**{field.name: row[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+
+
 def _version(row: sa.RowMapping) -> VersionRow:
     values = dict(row)
     values["audit"] = json.loads(row["audit"]) if row["audit"] else None
     values["meta"] = json.loads(row["meta"])
-    return VersionRow(**values)
+    return _record(VersionRow, values)
 
 
 def _activation(row: sa.RowMapping) -> Activation:
-    return Activation(**row)
+    return _record(Activation, row)
 
 
 def _must(row: VersionRow | None) -> VersionRow:

@@ -73,6 +73,18 @@ def test_a_database_of_before_knows_what_came_first(settings, monkeypatch):
     registry.close()
 
 
+def test_a_database_of_a_later_release_is_read(registry):
+    """Of several machines, one is upgraded first."""
+    add(registry, "s")
+    records.add_job(registry, "j", KEY, "retrain", 1)
+    records.activate(registry, KEY, "v1", "v1", "x")
+    with registry.engine.begin() as db:
+        for table in ("versions", "jobs", "activations"):
+            db.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN later TEXT")
+    assert records.version(registry, KEY, "v1").name == records.active(registry, KEY).version == "v1"
+    assert records.newest_job(registry, KEY).id == "j"
+
+
 def test_a_worker_lives_while_its_heart_beats(registry, monkeypatch):
     assert not workers.alive(registry)
     workers.beat(registry, "one")
