@@ -154,14 +154,15 @@ class Encoder:
                 on_progress(done, len(ids))
         return features
 
-    def hidden(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
-        """The last hidden states (T, D) of each sequence of token ids, float32, in order."""
-        found: list[Floats] = [np.zeros((0, self.dim), np.float32)] * len(sequences)
+    def hidden(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[int, Floats]]:
+        """Position and last hidden states (T, D), float32, of each sequence of token ids, longest first.
+
+        They are large: a batch is computed when those of the one before have been taken.
+        """
         for batch in batches([len(ids) for ids in sequences], self.spec.batch_tokens):
             states = self._in_halves([sequences[at] for at in batch], last_hidden)
             for at, state in zip(batch, states, strict=True):
-                found[at] = state[: len(sequences[at])]
-        return found
+                yield at, state[: len(sequences[at])]
 
     def adapted(self, directory: Path) -> "Encoder":
         """This encoder with the adapter in ``directory`` merged in: as fast as without, and independent of it.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.problems.schema import Floats
-from backend.problems.units import Units, unit_states
+from backend.problems.units import Ints, Units, row_means
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,12 +45,19 @@ def lesson(units: Units, pairs: NDArray[np.int64], targets: Floats, leading: NDA
     return Lesson([units.sequences[w] for w in windows], at.astype(np.int64), targets[rows])
 
 
-def lesson_states(encoder: "Encoder", lessons: Sequence[Lesson]) -> Floats:
-    """The mean hidden state (R, D) of the tokens of each row of all lessons, in order."""
-    read = [
-        Units(one.sequences, one.at[:, :2], one.at[:, 2], np.zeros((len(one.targets), 2), np.int64)) for one in lessons
-    ]
-    return np.concatenate(unit_states(encoder, read))
+def lesson_states(encoder: "Encoder", lessons: Sequence[Lesson], rows: Ints) -> Floats:
+    """The mean hidden states (N, D) of the tokens of some ``rows`` (N,), numbers of rows of all lessons in order."""
+    sequences: list[list[int]] = []
+    at, total = [], 0
+    for one in lessons:
+        at.append(one.at + np.array([len(sequences), 0, total]))
+        sequences += one.sequences
+        total += len(one.targets)
+    where = np.full(total, -1)
+    where[rows] = np.arange(len(rows))
+    tokens = np.concatenate(at)
+    tokens[:, 2] = where[tokens[:, 2]]
+    return row_means(encoder, sequences, tokens[tokens[:, 2] >= 0], len(rows))
 
 
 def token_loss(

@@ -62,12 +62,12 @@ def nearness(encoder: "Encoder", pairs: Sequence[tuple[str, str]]) -> list[Nearn
         [question, *(text[a:b] for a, b in pairwise(cut.tolist()))]
         for (question, text), cut in zip(pairs, borders, strict=True)
     ]
-    features = np.asarray(encoder.frozen.embed([part for some in parts for part in some]), np.float64)
-    directions = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    features = encoder.frozen.embed([part for some in parts for part in some])
     found, at = [], 0
     for some, cut in zip(parts, borders, strict=True):
-        question, *others = directions[at : at + len(some)]
-        found.append(Nearness(cut, SCALE * (np.stack(others) @ question)))
+        own = features[at : at + len(some)].astype(np.float64)
+        directions = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-12)
+        found.append(Nearness(cut, SCALE * (directions[1:] @ directions[0])))
         at += len(some)
     return found
 

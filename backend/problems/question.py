@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from backend.models.training import HeadTask
 
 STRIDE = 48  # tokens that neighbouring windows share
-AT_ONCE = 64  # windows whose hidden states are in memory together
 TRAINED_PRIOR = 10.0  # nats of log(T / typical)² that another temperature costs: few held-out answers are few
 
 
@@ -90,12 +89,10 @@ class Question(Common):
         if not head.weight.any():
             return [Read(text, None) for text in texts]
         windows = [self.windows(control, encoder, item) for item in items]
-        flat = [window for found in windows for window in found]
-        logits: list[Floats] = []
-        for start in range(0, len(flat), AT_ONCE):
-            states = encoder.hidden([window.ids for window in flat[start : start + AT_ONCE]])
-            logits += [head.logits(state) for state in states]
-        longest, said, sharpness = int(head.extra["longest"][0]), iter(logits), float(head.extra["sharpness"][0])
+        flat = [window.ids for found in windows for window in found]
+        logits = {at: head.logits(states) for at, states in encoder.hidden(flat)}
+        said = iter([logits[at] for at in range(len(flat))])
+        longest, sharpness = int(head.extra["longest"][0]), float(head.extra["sharpness"][0])
         near = nearness(encoder, [self.texts(control, item) for item in items])
         return [
             Read(text, spans_of([(pulled(next(said), w, one, sharpness), w.offsets) for w in found], longest))

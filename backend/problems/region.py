@@ -20,7 +20,7 @@ from backend.problems.common import Common, two_classes
 from backend.problems.lessons import Lesson, lesson, lesson_states, token_loss
 from backend.problems.schema import Control, Example, Floats, Item, Output
 from backend.problems.spans import Span
-from backend.problems.units import Units, unit_states, units_of
+from backend.problems.units import Units, unit_logits, units_of
 
 if TYPE_CHECKING:
     from backend.models.encoder import Encoder
@@ -62,8 +62,8 @@ class RegionChoice(Common):
     def read(self, control: Control, head: LinearHead, encoder: "Encoder", items: Sequence[Item]) -> list[Reading]:
         units = [units_of(encoder.tokens, self.texts(control, item)[0], words=False) for item in items]
         return [
-            (one.offsets, np.asarray(head.logits(states), np.float64) / head.temperature)
-            for one, states in zip(units, unit_states(encoder, units), strict=True)
+            (one.offsets, np.asarray(logits, np.float64) / head.temperature)
+            for one, logits in zip(units, unit_logits(encoder, head, units), strict=True)
         ]
 
     def columns(self, control: Control, head: LinearHead, reading: Sequence[Reading]) -> Floats:
@@ -112,7 +112,7 @@ class RegionChoice(Common):
         if not lessons:
             return self.zero_shot_head(control, encoder.dim, encoder.embed)
         wanted = np.concatenate([one.targets for one in lessons])
-        return fit_linear_head(lesson_states(encoder, lessons), wanted, seed=seed)
+        return fit_linear_head(lesson_states(encoder, lessons, np.arange(len(wanted))), wanted, seed=seed)
 
     def calibrated(
         self, control: Control, head: LinearHead, encoder: "Encoder", examples: Sequence[Example]

@@ -21,7 +21,7 @@ from backend.active.tagging import Tags
 from backend.problems.common import Common, two_classes
 from backend.problems.lessons import Lesson, lesson, lesson_states, token_loss
 from backend.problems.schema import Control, Example, Floats, Item, Output
-from backend.problems.units import Units, unit_states, units_of
+from backend.problems.units import Units, unit_logits, units_of
 
 if TYPE_CHECKING:
     from backend.models.encoder import Encoder
@@ -80,10 +80,8 @@ class Spans(Common):
     def read(self, control: Control, head: LinearHead, encoder: "Encoder", items: Sequence[Item]) -> list[Reading]:
         tags, words = _tags(control, head), bool(head.extra["words"][0])
         units = [units_of(encoder.tokens, self.texts(control, item)[0], words=words) for item in items]
-        states = unit_states(encoder, units)
-        return [
-            Reading(u, tags.log_probs(head.logits(s) / head.temperature)) for u, s in zip(units, states, strict=True)
-        ]
+        logits = unit_logits(encoder, head, units)
+        return [Reading(u, tags.log_probs(one / head.temperature)) for u, one in zip(units, logits, strict=True)]
 
     def columns(self, control: Control, head: LinearHead, reading: Sequence[Reading]) -> Floats:
         tags = _tags(control, head)
@@ -300,12 +298,13 @@ def _unit_targets(tags: Tags, units: Units, spans: Sequence[Span]) -> NDArray[np
 def _start(encoder: "Encoder", tags: Tags, lessons: Sequence[Lesson], seed: int) -> tuple[Floats, Floats]:
     """Weight and bias of a head fitted to frozen states of the units; where these are many, to all that may teach of a
     span and as many others as there is room for."""
-    x, y = lesson_states(encoder, lessons), np.concatenate([one.targets for one in lessons])
+    y = np.concatenate([one.targets for one in lessons])
     marked = _marked(tags, y)
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(np.flatnonzero(marked)), rng.permutation(np.flatnonzero(~marked))])
     chosen = order[:MOST_UNITS]
-    fitted = [fit_linear_head(x[chosen], y[chosen][:, part], seed=seed) for part in tags.layers()]
+    x = lesson_states(encoder, lessons, chosen)
+    fitted = [fit_linear_head(x, y[chosen][:, part], seed=seed) for part in tags.layers()]
     return np.concatenate([head.weight for head in fitted]), np.concatenate([head.bias for head in fitted])
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.active.head import LinearHead
 from backend.problems.schema import Floats
 
 if TYPE_CHECKING:
@@ -55,14 +56,6 @@ class Units:
         """Whether units begin at ``start`` and end at ``end``."""
         return start in self.offsets[:, 0] and end in self.offsets[:, 1]
 
-    def pooled(self, states: Sequence[Floats]) -> Floats:
-        """The mean state (U, D) of each unit's tokens, of states (T, D) of each window."""
-        sums = np.zeros((len(self), states[0].shape[1]), np.float32)
-        if len(self):
-            np.add.at(sums, self.unit, np.stack([states[window][place] for window, place in self.places]))
-            sums /= np.bincount(self.unit, minlength=len(self))[:, None]
-        return sums
-
 
 def units_of(tokens: "Tokens", text: str, *, words: bool) -> Units:
     """The units of a text; where windows overlap, a token counts in the one that has more of its surroundings."""
@@ -86,14 +79,32 @@ def units_of(tokens: "Tokens", text: str, *, words: bool) -> Units:
     )
 
 
-def unit_states(encoder: "Encoder", units: Sequence[Units]) -> list[Floats]:
-    """The mean hidden state (U, D) of the units of each text."""
-    hidden = encoder.hidden([ids for one in units for ids in one.sequences])
-    found, at = [], 0
+def unit_logits(encoder: "Encoder", head: LinearHead, units: Sequence[Units]) -> list[Floats]:
+    """The logits (U, K) that a head has for the units of each text, before its temperature: the mean of their tokens',
+    as in training. They are those of the mean hidden states, which would be as many times larger as D is than K."""
+    sequences: list[list[int]] = []
+    at, borders = [np.zeros((0, 3), np.int64)], [0]
     for one in units:
-        found.append(one.pooled(hidden[at : at + len(one.sequences)]))
-        at += len(one.sequences)
-    return found
+        at.append(np.column_stack([one.places, one.unit]) + np.array([len(sequences), 0, borders[-1]]))
+        sequences += one.sequences
+        borders.append(borders[-1] + len(one))
+    return np.split(row_means(encoder, sequences, np.concatenate(at), borders[-1], head), borders)[1:-1]
+
+
+def row_means(
+    encoder: "Encoder", sequences: Sequence[list[int]], at: Ints, rows: int, head: LinearHead | None = None
+) -> Floats:
+    """The mean hidden states (R, D) of the tokens of so many ``rows``, or the mean logits (R, K) that a head has for
+    them. ``at`` (T, 3): sequence, place in it and row of each token; each row has one."""
+    at = at[np.argsort(at[:, 0], kind="stable")]
+    read, begins = np.unique(at[:, 0], return_index=True)
+    tokens = np.split(at[:, 1:], begins)[1:]
+    sums = np.zeros((rows, encoder.dim if head is None else len(head.bias)), np.float32)
+    for number, states in encoder.hidden([sequences[sequence] for sequence in read]):
+        place, row = tokens[number].T
+        np.add.at(sums, row, states[place] if head is None else head.logits(states[place]))
+    sums /= np.bincount(at[:, 2], minlength=rows)[:, None]
+    return sums
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:

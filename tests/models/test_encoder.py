@@ -257,8 +257,9 @@ def test_a_text_without_words_is_one_window_without_characters(encoder: Encoder,
 
 def test_hidden_states_are_of_each_sequence_whatever_it_is_batched_with(encoder: Encoder) -> None:
     sequences = encoder.tokens.ids(TEXTS)
-    together = encoder.hidden(sequences)
-    for ids, states in zip(sequences, together, strict=True):
-        assert states.shape == (len(ids), encoder.dim)
-        assert states == pytest.approx(encoder.hidden([ids])[0], abs=1e-5)
-    assert np.stack([s.mean(axis=0) for s in together]) == pytest.approx(encoder.embed(TEXTS), abs=1e-5)
+    together = dict(encoder.hidden(sequences))
+    for at, ids in enumerate(sequences):
+        assert together[at].shape == (len(ids), encoder.dim)
+        assert together[at] == pytest.approx(dict(encoder.hidden([ids]))[0], abs=1e-5)
+    means = np.stack([together[at].mean(axis=0) for at in range(len(sequences))])
+    assert means == pytest.approx(encoder.embed(TEXTS), abs=1e-5)

@@ -2,6 +2,8 @@
 
 import json
 import unicodedata
+import weakref
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,15 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.active.head import LinearHead
 from backend.active.tagging import Tags
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.problems.base import problem_for
 from backend.problems.lessons import MOST_WINDOWS
+from backend.problems.region import RegionChoice
 from backend.problems.schema import Control, Example, Item, Output, Schema
 from backend.problems.spans import Spans, settled, worth
 from backend.problems.training import train_version
-from backend.problems.units import units_of
+from backend.problems.units import unit_logits, units_of
 from backend.problems.version import cold_version, load_version
 
 CONTROL = Control("entity", "labels", "text", "text", ("man", "city"), ("man", "city"), options={"type": "labels"})
@@ -78,6 +82,46 @@ def test_every_token_of_a_long_text_counts_once(encoder: Encoder) -> None:
     units = units_of(encoder.tokens, text, words=True)
     assert len(units.sequences) > 3
     assert [text[a:b] for a, b in units.offsets] == text.split()
+
+
+@pytest.mark.parametrize("problem", [PROBLEM, RegionChoice()], ids=["spans", "regions"])
+@pytest.mark.parametrize("long", [True, False])
+def test_hidden_states_are_in_memory_a_batch_at_a_time(encoder: Encoder, problem, long: bool) -> None:
+    """With the one before, at which one looks while the next is computed."""
+    alive, most = [], 0
+
+    class Watched(Encoder):
+        def _in_halves(self, ids, compute):
+            nonlocal most
+            states = [np.array(one) for one in super()._in_halves(ids, compute)]
+            alive.extend(map(weakref.ref, states))
+            most = max(most, sum(one() is not None for one in alive))
+            return states
+
+    watched = Watched(encoder.model, encoder.tokens, replace(encoder.spec, batch_tokens=200), "watched")
+    text = "the man in the city " * (60 if long else 1)
+    items = [Item.of(text)] * (4 if long else 100)
+    problem.read(CONTROL, cold_version(encoder, SCHEMA).heads["entity"], watched, items)
+    assert 0 < most <= (10 if long else 60)
+    spans = [(4, 7, 0, 1.0), (len(text) - 5, len(text) - 1, 1, 1.0)]
+    examples = [Example(n, one, {"entity": spans}) for n, one in enumerate(items)]
+    problem.head_task(CONTROL, watched, examples, smoothing=0.0, seed=0)
+    assert most <= (10 if long else 60)
+
+
+def test_a_word_has_the_mean_logits_of_its_tokens_in_all_windows(encoder: Encoder) -> None:
+    head = LinearHead(np.random.default_rng(0).normal(size=(3, encoder.dim)).astype(np.float32), np.ones(3, np.float32))
+    texts = ["city" + "a" * 45 + " man", "", "how manan " * 30, "\u200b", "far"]
+    units = [units_of(encoder.tokens, text, words=True) for text in texts]
+    assert {0, 1} <= {window for window, _ in units[0].places[units[0].unit == 0].tolist()}
+    found = unit_logits(encoder, head, units)
+    assert [len(logits) for logits in found] == [len(one) for one in units] == [2, 0, 60, 0, 1]
+    for one, logits in zip(units, found, strict=True):
+        states = [dict(encoder.hidden([ids]))[0] for ids in one.sequences]
+        for unit in range(len(one)):
+            mean = np.mean([states[w][place] for w, place in one.places[one.unit == unit]], axis=0)
+            assert logits[unit] == pytest.approx(head.logits(mean[None])[0], abs=1e-4)
+    assert unit_logits(encoder, head, []) == []
 
 
 # ------------------------------------------------------------------------------------------------------------- targets
