@@ -5,6 +5,7 @@ In a ``<Text>`` they are offsets. In ``<Paragraphs>`` they are an utterance's nu
 """
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -32,13 +33,15 @@ def place_in(kind: str, content: Content, value: Value) -> tuple[int, int] | Non
     are none.
 
     Where the region's own ``text`` is not at its offsets (these count otherwise in some browsers and tools, or the task
-    was changed since), the nearest place with this text is meant.
+    was changed since), the nearest place with this text is meant; where there is none, still the offsets if they are in
+    several utterances, as far as the text can tell (:func:`_around`).
     """
     places = PLACES[kind]
     found = places.read(content, value)
     text, said = content.text, value.get("text")
     if isinstance(said, str) and said.strip() and (found is None or _bare(text[slice(*found)]) != _bare(said)):
-        found = _nearest(text, said.strip(), found[0] if found else places.near(content, value))
+        nearest = _nearest(text, said.strip(), found[0] if found else places.near(content, value))
+        found = nearest or (found if found and _around(content, *found, said) else None)
     if found is None:
         return None
     start, end = found
@@ -57,6 +60,16 @@ def region_id(control: Control, place: Sequence[int]) -> str:
 def _bare(text: str) -> str:
     """The text without white space: line breaks come back in several forms, one of them a backslash and an n."""
     return "".join(text.replace("\\n", "").split())
+
+
+def _around(content: Content, start: int, end: int, said: str) -> bool:
+    """Whether a text begins and ends as a place in several utterances does: what a browser selects has between them
+    what the page shows there, such as times."""
+    begins = [_begins(content, number) for number in range(len(content.texts))]
+    first, last = (bisect_right(begins, at) - 1 for at in (start, end))
+    head = _bare(content.text[start : begins[first] + len(content.texts[first])])
+    tail, bare = _bare(content.text[begins[last] : end]), _bare(said)
+    return first < last and head + tail != "" and bare.startswith(head) and bare[len(head) :].endswith(tail)
 
 
 def _nearest(text: str, wanted: str, start: int) -> tuple[int, int] | None:

@@ -206,6 +206,37 @@ def test_in_a_dialogue_offsets_are_utf16_as_a_browser_counts() -> None:
         assert decode(asked, [annotation], item) == {"entity": [(17, 20, 1, 1.0)]}
 
 
+@pytest.mark.parametrize(
+    ("place", "text", "span"),
+    [
+        ((0, 6, 1, 7), "there\n\nhow are", (6, 19)),
+        ((0, 6, 1, 7), "there\n\n00:00:00 - \nhow are", (6, 19)),
+        ((0, 6, 2, 3), "there\\n\\nBob\\n\\nhow are you\\n\\nAnn\\n\\nyou", (6, 27)),
+        ((0, 11, 1, 7), "\n\n00:00:00 - \nhow are", (12, 19)),
+        ((0, 6, 1, 0), "there\n\n00:00:00 - \n", (6, 11)),
+        ((0, 6, 1, 7), "the city", None),
+        ((0, 6, 1, 7), "there", (6, 11)),
+        ((0, 6, 1, 7), "there 00:00:00 - you are", None),
+        ((0, 11, 2, 0), "00:00:00 - \nhow are you", None),
+        ((0, 0, 2, 7), "hello there 00:00:00 - you too", (0, 31)),
+        ((0, 6, 0, 11), "there 00:00:00 - there", None),
+        ((0, 6, 9, 7), "there\n\n00:00:00 - \nhow are", None),
+    ],
+)
+def test_between_utterances_of_a_span_its_text_may_hold_what_the_page_shows_there(
+    place: tuple[int, ...], text: str, span: tuple[int, int] | None
+) -> None:
+    asked, says = schema("labels-dialogue"), ("hello there", "how are you", "you too")
+    item = read_item(asked, {"chat": [{"who": "Ann", "says": one} for one in says]})
+    start, start_offset, end, end_offset = place
+    value = {
+        "start": str(start), "startOffset": start_offset, "end": str(end), "endOffset": end_offset, "text": text,
+        "paragraphlabels": ["place"],
+    }  # fmt: skip
+    found = decode(asked, [{"id": 1, "result": [{"from_name": "entity", "value": value}]}], item)
+    assert found == (span and {"entity": [(*span, 1, 1.0)]})
+
+
 def test_in_html_places_are_text_nodes_as_a_browser_counts() -> None:
     page = read_page("<p>😀 Ann<br>in <b>Rome</b></p>\n<p>x</p><script>no()</script>")
     assert page.text == "😀 Ann\nin Rome\n\n\nx"
