@@ -1,7 +1,7 @@
 """Whether a suggestion is shown or the task is blank, and how often annotators kept what they were shown."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from backend.registry import versions as records
 from backend.registry.database import now
 from backend.registry.records import Annotation, Project
 from backend.studio.codec import decode, pieces, read_item
+from backend.studio.schema import hidden_at_times
 
 NEWEST = 500  # answers that the threshold is learned from
 _NEVER = (None, None)
@@ -31,11 +32,14 @@ class Shown:
 
 
 def shown_to_annotators(
-    schema: Schema, annotations: Sequence[Annotation], data: Mapping[int, Mapping[str, Any]]
+    schema: Schema,
+    annotations: Sequence[Annotation],
+    data: Mapping[int, Mapping[str, Any]],
+    hidden: Container[str] = (),
 ) -> list[Shown]:
     """What was shown for each answer that is no skip and of which Label Studio told the prediction; ``data``: of the
-    tasks by id."""
-    found = (_shown(schema, a, _item(schema, data.get(a.task_id))) for a in annotations)
+    tasks by id; ``hidden``: controls that annotators may not have seen."""
+    found = (_shown(schema, a, _item(schema, data.get(a.task_id)), hidden) for a in annotations)
     return [shown for shown in found if shown is not None]
 
 
@@ -46,31 +50,35 @@ def _item(schema: Schema, data: Mapping[str, Any] | None) -> Item | None:
         return None
 
 
-def _shown(schema: Schema, annotation: Annotation, item: Item | None) -> Shown | None:
-    given = decode(schema, [annotation.to_studio()], item)
-    if annotation.shown is None or not given:
+def _shown(schema: Schema, annotation: Annotation, item: Item | None, hidden: Container[str]) -> Shown | None:
+    if annotation.shown is None or annotation.cancelled:
         return None
+    given = decode(schema, [annotation.to_studio()], item) or {}
     result = annotation.shown.get("result") or []
     name = str(annotation.shown.get("model_version") or "")
     there = [c for c in schema.controls if any(r.get("from_name") == c.name for r in result)]
     if not there:
-        return Shown(name, None)
+        return Shown(name, None) if given else None
     suggested = decode(schema, [{"result": result}], item) or {}
-    compared = [c for c in there if c.name in suggested and c.name in given]
+    # what was shown and is not in the answer was deleted, not passed over; what is there and not read tells nothing
+    deleted = {c.name for c in there if not pieces(c, annotation.result) and c.name not in hidden}
+    compared = [c for c in there if c.name in suggested and (c.name in given or c.name in deleted)]
     if not compared:  # of a label that the config no longer has, say
         return None
-    kept = all(problem_for(c).kept(suggested[c.name], given[c.name]) for c in compared)
-    return Shown(name, kept, tuple(pair for c in compared for pair in _parts(schema, c, result, item, given[c.name])))
+    kept = all(c.name in given and problem_for(c).kept(suggested[c.name], given[c.name]) for c in compared)
+    pairs = (pair for c in compared for pair in _parts(schema, c, result, item, given.get(c.name)))
+    return Shown(name, kept, tuple(pairs))
 
 
 def _parts(
-    schema: Schema, control: Control, result: Sequence[Mapping[str, Any]], item: Item | None, given: Any
+    schema: Schema, control: Control, result: Sequence[Mapping[str, Any]], item: Item | None, given: Any | None
 ) -> Iterator[tuple[float, bool]]:
-    """The confidence of each part of a suggestion that tells one, and whether that part was kept."""
+    """The confidence of each part of a suggestion that tells one, and whether that part was kept; none was where
+    nothing is ``given``."""
     for sure, regions in pieces(control, result):
         said = decode(schema, [{"result": regions}], item)
         if sure is not None and said and control.name in said:
-            yield sure, problem_for(control).within(said[control.name], given)
+            yield sure, given is not None and problem_for(control).within(said[control.name], given)
 
 
 def show_above(parts: Parts, project: Project | None, *, fresh: bool = False) -> float:
@@ -93,7 +101,7 @@ def _answers(parts: Parts, project: Project, newest: int) -> list[Shown]:
         return []
     annotations = parts.registry.annotations_with_suggestion(project.key, newest)
     data = parts.registry.tasks(project.key, [a.task_id for a in annotations])
-    return shown_to_annotators(project.schema, annotations, data)
+    return shown_to_annotators(project.schema, annotations, data, hidden_at_times(project.label_config))
 
 
 def _threshold(parts: Parts, project: Project, answers: Sequence[Shown]) -> float:
@@ -127,8 +135,9 @@ def _all_shown(parts: Parts, project: Project, schema: Schema) -> list[Shown]:
     new = max((at for at, i in enumerate(stamps, 1) if known.get(i, _NEVER)[0] != stamps[i]), default=0)
     read = parts.registry.annotations_with_suggestion(project.key, new) if new else []
     data = parts.registry.tasks(project.key, [a.task_id for a in read])
+    hidden = hidden_at_times(project.label_config)
     fresh = {
-        a.annotation_id: (stamps[a.annotation_id], _shown(schema, a, _item(schema, data.get(a.task_id))))
+        a.annotation_id: (stamps[a.annotation_id], _shown(schema, a, _item(schema, data.get(a.task_id)), hidden))
         for a in read
         if a.annotation_id in stamps
     }

@@ -99,6 +99,21 @@ def read_config(label_config: str) -> Config:
     return Config(schema, sentences, _unread(schema, nodes, objects, headers), names)
 
 
+@lru_cache(maxsize=64)
+def hidden_at_times(label_config: str) -> frozenset[str]:
+    """Names of the tags that annotators see only where they chose something; none where the config cannot be read.
+
+    Label Studio drops what is suggested there when an annotation is submitted with the tag hidden.
+    """
+    try:
+        root = ElementTree.fromstring(refuse.declarations(label_config))
+    except (UnsupportedConfig, ElementTree.ParseError):
+        return frozenset()
+    _spell(root)
+    outer = [node for node in root.iter() if node.get("visibleWhen")]
+    return frozenset(name for node in outer for tag in node.iter() if (name := tag.get("name")))
+
+
 def _check_shown(control: Control, shown_in: dict[str, tuple[str | None, ...]]) -> None:
     how = (control.object, control.options.get("text_key"), control.options.get("name_key"))
     for field in control.shown:

@@ -12,7 +12,7 @@ from backend.pipeline.suggestions import Shown, report, show_above, shown_to_ann
 from backend.problems.schema import Output
 from backend.registry.records import Annotation
 from backend.studio.codec import encode_prediction, read_item
-from backend.studio.schema import parse_schema
+from backend.studio.schema import hidden_at_times, parse_schema
 from tests.fakes import CONFIG, KEY, LABELS, text_of
 
 
@@ -138,3 +138,52 @@ def test_of_spans_each_one_is_kept_or_changed(parts):
     given = [shown["result"][0], {**shown["result"][1], "value": {"start": 8, "end": 11, "labels": ["place"]}}]
     annotation = mirror.annotation_of({"id": 1, "result": given, "prediction": shown}, 1)
     assert shown_to_annotators(asked, [annotation], {1: data}) == [Shown("v1", False, ((0.9, True), (0.8, False)))]
+
+
+SEVERAL = """<View><Text name="text" value="$text"/>
+<Choices name="topic" toName="text"><Choice value="sport"/><Choice value="food"/></Choices>{}</View>"""
+MARKED = SEVERAL.format('<Labels name="entity" toName="text"><Label value="person"/></Labels>')
+
+
+def several(*suggested, config=MARKED, kept=()):
+    """What is told of a task with these suggestions of which the annotator left those at the places ``kept``."""
+    asked, data = parse_schema(config), {"text": "Ann met Bob"}
+    shown = {"model_version": "v1", "result": list(suggested)}
+    given = [suggested[at] for at in kept]
+    annotation = mirror.annotation_of({"id": 1, "result": given, "prediction": shown}, 1)
+    return shown_to_annotators(asked, [annotation], {1: data}, hidden_at_times(config))
+
+
+def chosen(label, control="topic", score=0.9):
+    value = {"choices": [label]}
+    return {"from_name": control, "to_name": "text", "type": "choices", "value": value, "score": score}
+
+
+def marked(start, end, score):
+    value = {"start": start, "end": end, "labels": ["person"]}
+    return {"from_name": "entity", "to_name": "text", "type": "labels", "value": value, "score": score}
+
+
+def test_what_was_shown_and_deleted_was_changed_although_another_control_is_answered():
+    suggested = chosen("food"), marked(0, 3, 0.8), marked(4, 7, 0.7)
+    assert several(*suggested, kept=[0, 1]) == [Shown("v1", False, ((0.9, True), (0.8, True), (0.7, False)))]
+    assert several(*suggested, kept=[0]) == [Shown("v1", False, ((0.9, True), (0.8, False), (0.7, False)))]
+    assert several(*suggested) == [Shown("v1", False, ((0.9, False), (0.8, False), (0.7, False)))]
+
+
+def test_what_was_not_shown_cannot_be_deleted():
+    assert several(chosen("food"), kept=[0]) == [Shown("v1", True, ((0.9, True),))]
+    assert several() == []
+
+
+def test_what_was_deleted_and_is_asked_for_no_more_was_not_changed():
+    assert several(chosen("food"), chosen("cooking", "mood"), kept=[0]) == [Shown("v1", True, ((0.9, True),))]
+    assert several(chosen("cooking")) == []
+
+
+def test_what_an_annotator_may_not_have_seen_was_passed_over():
+    more = '<View visiblewhen="choice-selected"><Choices name="{}" toName="text"><Choice value="{}"/></Choices></View>'
+    config = SEVERAL.format(more.format("game", "tennis") + more.format("meal", "lunch"))
+    suggested = chosen("food"), chosen("tennis", "game"), chosen("lunch", "meal", 0.8)
+    assert several(*suggested, config=config, kept=[0, 2]) == [Shown("v1", True, ((0.9, True), (0.8, True)))]
+    assert several(*suggested[:2], config=config.replace("visible", "in"), kept=[0])[0].kept is False

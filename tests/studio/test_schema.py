@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from backend.errors import UnsupportedConfig, UserError
 from backend.studio.codec import read_item
-from backend.studio.schema import parse_schema, read_config
+from backend.studio.schema import hidden_at_times, parse_schema, read_config
 
 TEXT = '<Text name="text" value="$text"/>'
 
@@ -51,6 +51,13 @@ def test_several_questions_are_several_controls_and_read_all_their_fields() -> N
     schema = parse_schema(config(choices() + other, TEXT + '<Text name="title" value="$title"/>'))
     assert [c.name for c in schema.controls] == ["topic", "mood"]
     assert schema.fields == ("text", "title")
+
+
+def test_what_is_hidden_at_times_is_the_tag_and_all_inside_it() -> None:
+    inside = '<View><Choices name="a" toName="text"/></View><Labels name="b" toName="text"/>'
+    hidden = f'<View visiblewhen="choice-selected">{inside}</View><Rating name="c" visibleWhen="choice-selected"/>'
+    assert hidden_at_times(config(choices() + hidden)) == {"a", "b", "c"}
+    assert hidden_at_times("<View") == hidden_at_times("<!DOCTYPE x><View/>") == frozenset()
 
 
 NESTED = '<Choice value="a"><Choice value="b"/><Choice value="c"/></Choice><Choice value="d"/>'
