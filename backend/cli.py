@@ -320,7 +320,8 @@ def _version_line(row: dict[str, Any]) -> str:
 
 def _suggested(said: dict[str, Any]) -> str:
     answers = f"{said['kept']} kept, {said['changed']} changed, {said['blank']} blank"
-    return f"{answers}; shown where more than {said['show_above']:.0%} sure"
+    above = ", ".join(f"{share:.0%} ({name})" for name, share in said["show_above"].items())
+    return f"{answers}; shown where surer than {above}" if above else answers
 
 
 def _quality_lines(said: dict[str, Any]) -> list[str]:

@@ -27,7 +27,7 @@ class Parts:
     features: FeatureStores
     pools: PoolCache = field(default_factory=PoolCache)
     prediction_ids: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
-    thresholds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    thresholds: dict[str, tuple[float, dict[str, float]]] = field(default_factory=dict)
     shown: dict[str, tuple[str, dict[int, Any]]] = field(default_factory=dict)  # see pipeline/suggestions.py
     make_studio: Callable[[Settings], Any] | None = None
 

@@ -34,11 +34,11 @@ def predict(
     The active version answers where it knows this schema; else the base model with label names, under a name of its
     own, so that Label Studio asks again as soon as there is a version. A task of the published window keeps its
     published score, whatever the model says now: the queue's order is not changed by looking at a task.
-    A suggestion whose confidence does not exceed ``above`` is left blank; by default the project's threshold decides.
+    A suggestion whose confidence does not exceed ``above`` is left blank; by default its control's threshold decides.
     ``context``: the regions that an annotator who is working on the only task has made so far; where they change what
     is said of a control, that alone is answered, and all of it: the annotator asked.
     """
-    above = show_above(parts, project) if above is None else above
+    limits = show_above(parts, project, schema) if above is None else above
     active = _active(parts, project, schema)
     name = active.name if active else PREVIEW
     places = _places(parts, project, active, [task_id for task_id, _ in tasks])
@@ -56,7 +56,7 @@ def predict(
             continue
         outputs, worth = said[at]
         score = places.get(task_id, served_score(worth)) if task_id is not None else served_score(worth)
-        found.append(encode_prediction(schema, outputs, items[at], score, name, above=above))
+        found.append(encode_prediction(schema, outputs, items[at], score, name, above=limits))
     return found
 
 

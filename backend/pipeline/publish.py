@@ -84,12 +84,13 @@ def _push_missing(parts: Parts, project: Project, version_name: str, name: str, 
     model = load(parts, project, version_name)
     items = [table.items[table.position[t]] for t in todo]
     by_control = model.within(0).outputs(items, parts.features.of(model).get(items))
-    above = show_above(parts, project, fresh=True)
+    schema = project.asks()
+    above = show_above(parts, project, schema, fresh=True)
     predictions = [
         {
             "task": task,
             **encode_prediction(
-                project.asks(),
+                schema,
                 {c: outputs[at] for c, outputs in by_control.items()},
                 items[at],
                 planned[task][0],
@@ -189,7 +190,8 @@ def _apply_moves(
     ranking: Ranking,
     held: Mapping[int, Any],
 ) -> None:
-    schema, above = project.asks(), show_above(parts, project, fresh=True)
+    schema = project.asks()
+    above = show_above(parts, project, schema, fresh=True)
     outputs = ranking.outputs([task for task in changes if task not in held])
     table = ranking.view.table
     # the last place first: at no moment does a task stand before one that is to precede it
@@ -232,7 +234,8 @@ def _extend(
         return
     last = max([FIRST_SCORE, *waiting.values()])
     rows = [(pick.task_id, last + STEP * (at + 1), pick.reason) for at, pick in enumerate(fresh)]
-    schema, above = project.asks(), show_above(parts, project, fresh=True)
+    schema = project.asks()
+    above = show_above(parts, project, schema, fresh=True)
     outputs = ranking.outputs([task for task, _, _ in rows])
     table = ranking.view.table
     predictions = [
@@ -280,7 +283,8 @@ def write_more(parts: Parts, key: str) -> int:
             continue
         item = table.items[table.position[task]]
         said = load(parts, project, activation.version).predict([item])
-        outputs, above = {name: found[0] for name, found in said.items()}, show_above(parts, project, fresh=True)
+        outputs = {name: found[0] for name, found in said.items()}
+        above = show_above(parts, project, project.asks(), fresh=True)
         body = encode_prediction(project.asks(), outputs, item, 0.0, activation.name, above=above)
         prediction = _prediction_id(parts, project, activation.name, task)
         if body["result"] and prediction is not None:

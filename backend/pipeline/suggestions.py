@@ -24,11 +24,12 @@ FRESH_S = 10.0  # a web process looks at the answers again after this
 @dataclass(frozen=True)
 class Shown:
     """An answer and the suggestion before it: ``name`` of the publication, whether all of it was ``kept``, None where
-    the task was blank; and of each of its parts that tells one, the confidence and whether that was kept."""
+    the task was blank; and of each of its parts that tells one, the control, the confidence and whether that was
+    kept."""
 
     name: str
     kept: bool | None
-    parts: tuple[tuple[float, bool], ...] = ()
+    parts: tuple[tuple[str, float, bool], ...] = ()
 
 
 def shown_to_annotators(
@@ -66,33 +67,32 @@ def _shown(schema: Schema, annotation: Annotation, item: Item | None, hidden: Co
     if not compared:  # of a label that the config no longer has, say
         return None
     kept = all(c.name in given and problem_for(c).kept(suggested[c.name], given[c.name]) for c in compared)
-    pairs = (pair for c in compared for pair in _parts(schema, c, result, item, given.get(c.name)))
-    return Shown(name, kept, tuple(pairs))
+    told = (part for c in compared for part in _parts(schema, c, result, item, given.get(c.name)))
+    return Shown(name, kept, tuple(told))
 
 
 def _parts(
     schema: Schema, control: Control, result: Sequence[Mapping[str, Any]], item: Item | None, given: Any | None
-) -> Iterator[tuple[float, bool]]:
-    """The confidence of each part of a suggestion that tells one, and whether that part was kept; none was where
-    nothing is ``given``."""
+) -> Iterator[tuple[str, float, bool]]:
+    """What :class:`Shown` has of the parts of one control's suggestion; none was kept where nothing is ``given``."""
     for sure, regions in pieces(control, result):
         said = decode(schema, [{"result": regions}], item)
         if sure is not None and said and control.name in said:
-            yield sure, given is not None and problem_for(control).within(said[control.name], given)
+            yield control.name, sure, given is not None and problem_for(control).within(said[control.name], given)
 
 
-def show_above(parts: Parts, project: Project | None, *, fresh: bool = False) -> float:
-    """The confidence that a suggestion must exceed to be shown, in [0, 1]; ``SUGGEST_ABOVE`` until there are answers.
+def show_above(parts: Parts, project: Project | None, schema: Schema, *, fresh: bool = False) -> dict[str, float]:
+    """The confidence that a suggestion of each control must exceed to be shown, in [0, 1]; ``SUGGEST_ABOVE`` until
+    there are answers. What it means differs from kind to kind, so no control learns from another one's answers.
 
     Kept for some seconds, so that a request reads no annotations, unless it has to be ``fresh``.
     """
-    if project is None or project.schema is None:
-        return parts.settings.suggest_above
-    known = parts.thresholds.get(project.key)
-    if fresh or known is None or now() - known[0] > FRESH_S:
-        found = _threshold(parts, project, _answers(parts, project, NEWEST))
+    known = parts.thresholds.get(project.key) if project else None
+    if project is not None and (fresh or known is None or now() - known[0] > FRESH_S):
+        found = _thresholds(parts, project, _answers(parts, project, NEWEST))
         parts.thresholds[project.key] = known = (now(), found)
-    return known[1]
+    learned = known[1] if known else {}
+    return {c.name: learned.get(c.name, parts.settings.suggest_above) for c in schema.controls}
 
 
 def _answers(parts: Parts, project: Project, newest: int) -> list[Shown]:
@@ -104,27 +104,38 @@ def _answers(parts: Parts, project: Project, newest: int) -> list[Shown]:
     return shown_to_annotators(project.schema, annotations, data, hidden_at_times(project.label_config))
 
 
-def _threshold(parts: Parts, project: Project, answers: Sequence[Shown]) -> float:
-    """A trained version is not judged by what annotators thought of label names alone."""
+def _thresholds(parts: Parts, project: Project, answers: Sequence[Shown]) -> dict[str, float]:
+    """By control, of those that were answered. A trained version is not judged by what annotators thought of label
+    names alone."""
     active = records.active(parts.registry, project.key)
     cold = {r.name for r in records.versions(parts.registry, project.key) if r.location is None}
     names = {a.name: a.version in cold for a in records.activations(parts.registry, project.key)}
     while_cold = active is None or names[active.name]
-    pairs = [pair for s in answers if names.get(s.name, False) == while_cold for pair in s.parts]
-    return threshold([c for c, _ in pairs], [k for _, k in pairs], parts.settings.suggest_above)
+    past: defaultdict[str, list[tuple[float, bool]]] = defaultdict(list)
+    for control, sure, kept in (part for s in answers if names.get(s.name, False) == while_cold for part in s.parts):
+        past[control].append((sure, kept))
+    above = parts.settings.suggest_above
+    return {name: threshold([c for c, _ in pairs], [k for _, k in pairs], above) for name, pairs in past.items()}
 
 
 def report(parts: Parts, project: Project) -> dict[str, Any]:
-    """``{"show_above", "kept", "changed", "blank", "corrections_per_task", "versions": [the same for each name]}``.
+    """``{"show_above": {control: confidence}, "kept", "changed", "blank", "corrections_per_task", "versions"}``, where
+    ``versions`` has a ``name`` and the counts for each.
 
     A correction is an answer other than the suggestion that was shown; blank tasks count as tasks.
     """
-    answers = _all_shown(parts, project, project.schema) if project.schema else []
+    schema = project.schema
+    answers = _all_shown(parts, project, schema) if schema else []
+    above = show_above(parts, project, schema, fresh=True) if schema else {}
     by_name: defaultdict[str, list[Shown]] = defaultdict(list)
     for answer in answers:
         by_name[answer.name].append(answer)
     by_version = [{"name": name, **_counts(those)} for name, those in by_name.items()]
-    return {"show_above": round(show_above(parts, project, fresh=True), 4), **_counts(answers), "versions": by_version}
+    return {
+        "show_above": {name: round(share, 4) for name, share in above.items()},
+        **_counts(answers),
+        "versions": by_version,
+    }
 
 
 def _all_shown(parts: Parts, project: Project, schema: Schema) -> list[Shown]:

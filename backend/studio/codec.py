@@ -126,20 +126,22 @@ def encode_prediction(
     score: float,
     model_version: str,
     *,
-    above: float = 0.0,
+    above: float | Mapping[str, float] = 0.0,
 ) -> dict[str, Any]:
     """A prediction that Label Studio can store; ``result`` is empty where nothing can be said or there is no ``item``.
 
-    What has a confidence that does not exceed ``above``, in [0, 1], is left out (:func:`pieces`); with 0 nothing is.
+    What has a confidence that does not exceed ``above``, in [0, 1], for all controls or by their names, is left out
+    (:func:`pieces`); with 0 nothing is.
     ``score`` in [0, 1], low = label sooner; NaN counts as 1, the end of the queue, and values outside are clipped.
     """
     sound = 1.0 if math.isnan(score) else min(1.0, max(0.0, float(score)))
     result = encode_result(schema, outputs, item) if item is not None else []
+    limits = above if isinstance(above, Mapping) else {c.name: above for c in schema.controls}
     shown = [
         r
         for c in schema.controls
         for sure, part in pieces(c, result)
-        if above == 0 or (sure or 0) > above
+        if limits[c.name] == 0 or (sure or 0) > limits[c.name]
         for r in part
     ]
     attached = {c.name for c in schema.controls if KINDS[c.kind].attach is not None}

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from backend.cli import _status_text
 from backend.pipeline import mirror, publish, retrain
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.predict import predict
@@ -41,7 +43,7 @@ def answer(parts, studio, task, label):
 @pytest.mark.parametrize("above", [0.0, 0.5, 1.0])
 def test_a_suggestion_below_the_threshold_is_blank_and_keeps_its_place(parts, studio, above):
     project = published(parts, above)
-    assert show_above(parts, project) == pytest.approx(above)
+    assert show_above(parts, project, project.asks()) == {"topic": pytest.approx(above)}
     shown = [row for row in studio.rows.values() if row["result"]]
     assert all(row["result"][0]["score"] > above for row in shown)
     assert len(shown) == len(studio.rows) if above == 0 else len(shown) < len(studio.rows)
@@ -91,15 +93,45 @@ def test_corrections_raise_the_threshold_and_kept_suggestions_lower_it(parts, st
         row["result"][0]["score"] = 0.5
         said = suggested(row)
         answer(parts, studio, row["task"], said if right else next(x for x in LABELS if x != said))
-    assert (show_above(parts, project, fresh=True) > 0.5) == rises
-    assert show_above(parts, project) == show_above(parts, project, fresh=True)
+    found = show_above(parts, project, project.asks(), fresh=True)
+    assert (found["topic"] > 0.5) == rises
+    assert show_above(parts, project, project.asks()) == found
+
+
+def test_corrections_of_one_control_leave_the_suggestions_of_another_shown(parts, studio):
+    """The confidence of a number is that it is near, of a choice that it is right."""
+    studio.config = CONFIG.replace("</View>", '<Number name="price" toName="text"/></View>')
+    project = published(parts, 0.5)
+    for task in sorted(studio.tasks):
+        given = studio.annotate(task, "food")
+        price = {"from_name": "price", "to_name": "text", "type": "number", "score": 0.9, "value": {"number": task}}
+        shown = [{**given["result"][0], "score": 0.9}, price]
+        given["prediction"] = {"id": task, "model_version": "v0", "result": shown}
+        given["result"] = [*given["result"], {**price, "value": {"number": task + 1}}]
+    mirror.reconcile(parts, KEY)
+    found = show_above(parts, project, project.asks(), fresh=True)
+    assert found == {"topic": 0.5, "price": pytest.approx(0.95, abs=0.05)}
+    said = status(parts, project)
+    assert said["suggestions"]["show_above"] == found
+    assert f"shown where surer than 50% (topic), {found['price']:.0%} (price)" in _status_text(said)
+    outputs = {"topic": Output(probs=np.array([0.6, 0.2, 0.2])), "price": Output(answer=4.0, confidence=0.6)}
+    item = read_item(project.asks(), studio.tasks[1])
+    for above, names in ((found, ["topic"]), (0.5, ["topic", "price"]), (0.7, [])):
+        body = encode_prediction(project.asks(), outputs, item, 0.5, "v1", above=above)
+        assert [region["from_name"] for region in body["result"]] == names
+
+
+def test_another_label_config_than_the_project_has_is_suggested_as_without_answers(parts, studio):
+    project = published(parts, 0.4)
+    asked = parse_schema(CONFIG.replace('name="topic"', 'name="mood"'))
+    assert show_above(parts, project, asked) == show_above(parts, None, asked) == {"mood": 0.4}
 
 
 def test_without_an_answer_there_is_nothing_to_count(parts, studio):
     project = published(parts, 0.5)
     said = status(parts, project)["suggestions"]
     assert (said["kept"], said["changed"], said["blank"], said["corrections_per_task"]) == (0, 0, 0, None)
-    assert said["show_above"] == 0.5
+    assert said["show_above"] == {"topic": 0.5}
 
 
 def test_the_counts_follow_every_change_although_answers_are_read_once(parts, studio):
@@ -137,7 +169,9 @@ def test_of_spans_each_one_is_kept_or_changed(parts):
     assert [region["value"]["text"] for region in shown["result"]] == ["Ann", "Bob"]
     given = [shown["result"][0], {**shown["result"][1], "value": {"start": 8, "end": 11, "labels": ["place"]}}]
     annotation = mirror.annotation_of({"id": 1, "result": given, "prediction": shown}, 1)
-    assert shown_to_annotators(asked, [annotation], {1: data}) == [Shown("v1", False, ((0.9, True), (0.8, False)))]
+    assert shown_to_annotators(asked, [annotation], {1: data}) == [
+        Shown("v1", False, (("entity", 0.9, True), ("entity", 0.8, False)))
+    ]
 
 
 SEVERAL = """<View><Text name="text" value="$text"/>
@@ -166,18 +200,18 @@ def marked(start, end, score):
 
 def test_what_was_shown_and_deleted_was_changed_although_another_control_is_answered():
     suggested = chosen("food"), marked(0, 3, 0.8), marked(4, 7, 0.7)
-    assert several(*suggested, kept=[0, 1]) == [Shown("v1", False, ((0.9, True), (0.8, True), (0.7, False)))]
-    assert several(*suggested, kept=[0]) == [Shown("v1", False, ((0.9, True), (0.8, False), (0.7, False)))]
-    assert several(*suggested) == [Shown("v1", False, ((0.9, False), (0.8, False), (0.7, False)))]
+    for left in ([0, 1], [0], []):
+        of_each = (("topic", 0.9, 0 in left), ("entity", 0.8, 1 in left), ("entity", 0.7, False))
+        assert several(*suggested, kept=left) == [Shown("v1", False, of_each)]
 
 
 def test_what_was_not_shown_cannot_be_deleted():
-    assert several(chosen("food"), kept=[0]) == [Shown("v1", True, ((0.9, True),))]
+    assert several(chosen("food"), kept=[0]) == [Shown("v1", True, (("topic", 0.9, True),))]
     assert several() == []
 
 
 def test_what_was_deleted_and_is_asked_for_no_more_was_not_changed():
-    assert several(chosen("food"), chosen("cooking", "mood"), kept=[0]) == [Shown("v1", True, ((0.9, True),))]
+    assert several(chosen("food"), chosen("cooking", "mood"), kept=[0]) == [Shown("v1", True, (("topic", 0.9, True),))]
     assert several(chosen("cooking")) == []
 
 
@@ -185,5 +219,6 @@ def test_what_an_annotator_may_not_have_seen_was_passed_over():
     more = '<View visiblewhen="choice-selected"><Choices name="{}" toName="text"><Choice value="{}"/></Choices></View>'
     config = SEVERAL.format(more.format("game", "tennis") + more.format("meal", "lunch"))
     suggested = chosen("food"), chosen("tennis", "game"), chosen("lunch", "meal", 0.8)
-    assert several(*suggested, config=config, kept=[0, 2]) == [Shown("v1", True, ((0.9, True), (0.8, True)))]
+    of_each = (("topic", 0.9, True), ("meal", 0.8, True))
+    assert several(*suggested, config=config, kept=[0, 2]) == [Shown("v1", True, of_each)]
     assert several(*suggested[:2], config=config.replace("visible", "in"), kept=[0])[0].kept is False
