@@ -8,7 +8,7 @@ from typing import Any
 from backend.errors import UserError
 from backend.pipeline.parts import Parts
 from backend.problems.base import problem_for
-from backend.problems.schema import Schema
+from backend.problems.schema import Control, Schema
 from backend.registry.records import Annotation, Project
 from backend.studio.codec import decode_each, read_item
 
@@ -22,7 +22,7 @@ def label_quality(parts: Parts, project: Project) -> dict[str, Any]:
     """``{"tasks", "controls": {name: rate}, "annotators": {id: rate}, "disputed": [task ids, newest first]}``.
 
     Of the newest tasks that several annotators answered. A rate is ``{"agreement", "pairs"}``: the share, in [0, 1], of
-    the pairs of answers to one task that say the same, as a suggestion that is kept says the same as the answer.
+    the pairs of answers to one task that say the same: of which each, as a suggestion, the other one would have kept.
     """
     schema = project.schema
     by_task: defaultdict[int, list[Annotation]] = defaultdict(list)
@@ -59,11 +59,17 @@ def _compared(
         return []
     answers = decode_each(schema, [a.to_studio() for a in annotations], item)
     return [
-        (c.name, (one, other), problem_for(c).kept(answers[one][c.name], answers[other][c.name]))
+        (c.name, (one, other), _agree(c, answers[one][c.name], answers[other][c.name]))
         for one, other in combinations(answers, 2)
         for c in schema.controls
         if c.name in answers[one] and c.name in answers[other]
     ]
+
+
+def _agree(control: Control, one: Any, other: Any) -> bool:
+    """Both ways: of several answers to a question one is kept, and all are not."""
+    kept = problem_for(control).kept
+    return kept(one, other) and kept(other, one)
 
 
 def _name(who: Any) -> str:

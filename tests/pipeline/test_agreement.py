@@ -59,3 +59,36 @@ def test_somebody_whose_account_was_deleted_is_still_a_person(quality, studio):
     found = quality([LABELS[1]])
     assert (found["tasks"], found["disputed"]) == (1, [first])
     assert found["annotators"] == {"1": {"agreement": 0.0, "pairs": 1}, "deleted": {"agreement": 0.0, "pairs": 1}}
+
+
+QUESTION = """<View><Text name="text" value="$text"/>
+<Labels name="who" toName="text" question="$q"><Label value="Answer"/></Labels></View>"""
+TEXTAREA = '<View><Text name="text" value="$text"/><TextArea name="note" toName="text"/></View>'
+ANN, BOB = (
+    {"from_name": "who", "to_name": "text", "type": "labels", "value": {"start": s, "end": e, "labels": ["Answer"]}}
+    for s, e in ((0, 3), (8, 11))
+)
+SHORT, LONG = (
+    {"from_name": "note", "to_name": "text", "type": "textarea", "value": {"text": [text]}}
+    for text in ("a good text", "a good text, a bad one, an ugly one and many others, all about a man in a house")
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "one", "other"),
+    [
+        pytest.param(QUESTION, [ANN], [ANN, BOB], id="question"),
+        pytest.param(TEXTAREA, [SHORT], [LONG], id="textarea"),
+    ],
+)
+def test_whether_two_people_agree_does_not_depend_on_who_was_first(parts, studio, config, one, other):
+    studio.config = config
+    studio.tasks = {task: {"text": "Ann met Bob", "q": "Who met?"} for task in (1, 2, 3)}
+    for task, answers in enumerate([(one, other), (other, one), (other, other)], 1):
+        for annotator, result in enumerate(answers, 1):
+            studio.annotate(task, "", annotator, f"2026-11-25T00:00:0{annotator}Z")["result"] = result
+    mirror.reconcile(parts, KEY)
+    found = label_quality(parts, parts.registry.must_project(KEY))
+    assert found["disputed"] == [2, 1]
+    (rate,) = found["controls"].values()
+    assert rate == {"agreement": 0.3333, "pairs": 3}
