@@ -87,22 +87,26 @@ def _strategy(project: Json, setting: str) -> list[str]:
 
 
 def disconnect(studio: Studio, project_id: int | str, backend_url: str) -> list[str]:
-    """What was done, in sentences: backend and webhook removed, settings put back.
+    """What was done, in sentences: backend and webhook removed, settings put back unless another backend of ours stays.
 
     Label Studio leaves the webhook of a removed backend, which would go on firing. Annotations and predictions are
     never touched.
     """
     number, url = number_of(project_id), backend_address(backend_url)
     done: list[str] = []
-    ours = ours_among(studio.backends(number), url)
-    before: Json = next((b["extra_params"][BEFORE] for b in ours if BEFORE in (b.get("extra_params") or {})), {})
+    backends = studio.backends(number)
+    ours = ours_among(backends, url)
+    left = [backend for backend in backends if backend not in ours and _before([backend])]
     for backend in ours:
         studio.delete_backend(int(backend["id"]))
         done.append(f"Removed the backend {backend['title']!r} at {url}.")
     for hook in hooks_among(studio.webhooks(number), url):
         studio.delete_webhook(int(hook["id"]))
         done.append(f"Removed the webhook {hook['url']}.")
-    done += _put_back(studio, number, before)
+    if not left:
+        done += _put_back(studio, number, _before(ours))
+    elif done:
+        done.append(f"Left the settings as they are: the project is still connected with {left[0]['url']}.")
     return done or ["Nothing was to be done: the project has no backend or webhook at this address."]
 
 
@@ -185,7 +189,8 @@ def _ensure_backend(studio: Studio, project: Json, url: str, credentials: Json, 
         studio.delete_backend(int(extra["id"]))
         done.append(f"Removed a second backend at {url}.")
     fields = {"url": url, "project": number, "title": title, **credentials}
-    before = {name: project.get(name) for name in WANTED}
+    # where the server has moved, the settings are ours already
+    before = _before([*ours, *oldest_first(backends)]) or {name: project.get(name) for name in WANTED}
     if not ours:
         made = _explained(lambda: studio.create_backend(**fields, extra_params={BEFORE: before}))
         return [*done, f"Added the backend {title!r} at {url}: {made['readable_state']}."]
@@ -195,6 +200,12 @@ def _ensure_backend(studio: Studio, project: Json, url: str, credentials: Json, 
     if credentials or ours[0].get("title") != title:
         done.append(f"Wrote title and credentials of the backend at {url}: {checked['readable_state']}.")
     return done
+
+
+def _before(backends: list[Json]) -> Json:
+    """The project's settings before :func:`connect`, as the first of these backends that knows them has them."""
+    params = [backend.get("extra_params") or {} for backend in backends]
+    return next((known[BEFORE] for known in params if BEFORE in known), {})
 
 
 def _another(backend: Json) -> str:

@@ -77,6 +77,21 @@ def test_a_foreign_backend_is_left_and_named(admin: Studio, project: int, backen
     assert [b["title"] for b in admin.backends(project)] == ["theirs"]
 
 
+def test_after_a_move_of_the_server_the_old_address_is_removed_alone(
+    admin: Studio, project: int, backend: Server
+) -> None:
+    before, old = state(admin, project), f"{backend.url}/old"
+    connect(admin, project, old, webhook_secret="first")
+    connect(admin, project, backend.url, webhook_secret="first")
+    done = disconnect(admin, project, old)
+    assert len(done) == 3
+    assert backend.url in done[-1]
+    assert state(admin, project) == connected(backend.url)
+    assert "Nothing" in disconnect(admin, project, old)[0]
+    disconnect(admin, project, backend.url)
+    assert state(admin, project) == before
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no-such-host.invalid:9"])
 def test_a_backend_that_does_not_answer_leaves_nothing_behind(admin: Studio, project: int, url: str) -> None:
     before = state(admin, project)
