@@ -29,6 +29,7 @@ class Parts:
     prediction_ids: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
     thresholds: dict[str, tuple[float, dict[str, float]]] = field(default_factory=dict)
     shown: dict[str, tuple[str, dict[int, Any]]] = field(default_factory=dict)  # see pipeline/suggestions.py
+    failed_strategies: set[tuple[str, str]] = field(default_factory=set)  # (project, name): see pipeline/ranking.py
     make_studio: Callable[[Settings], Any] | None = None
 
     @cached_property

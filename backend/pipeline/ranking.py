@@ -15,6 +15,7 @@ from backend.problems.schema import Floats, Output
 from backend.problems.version import Version
 from backend.registry.records import Project
 from backend.serving.features import FeatureStore
+from backend.settings import Settings
 from backend.studio.strategy import strategy_of
 from backend.telemetry import logger
 
@@ -22,6 +23,7 @@ log = logger("ranking")
 
 # New tasks that a refresh may encode itself; more wait for a workflow of their own, so that the annotator does not.
 FRESH_ITEMS = 128
+DEFAULT = str(Settings.model_fields["strategy"].default)
 
 
 @dataclass(frozen=True)
@@ -101,20 +103,23 @@ def rank(parts: Parts, view: View, n: int, *, refit: bool) -> Ranking:
     own = Judge(view.version.schema, view.version.heads, view.version.encoder.dim, settings.weights)
     field = _field(parts, view, at, own)
     judge = fresh_judge(own, field, settings.seed) if refit else own
-    chosen = strategy_of(view.project.label_config, settings.strategy)
-
-    def decided(strategy: str) -> list[Choice]:
-        return decide(judge, field, n, Policy(strategy, settings.audit_share, settings.seed))
-
-    try:
-        found = decided(chosen.name)
-    except ValueError as error:  # another library's strategy that cannot choose from what there is now
-        if chosen.source == "setting":
-            raise
-        log.warning("strategy of the label config failed", project=view.project.key, reason=str(error))
-        found = decided(settings.strategy)
-    picks = [Pick(int(view.table.ids[at[c.position]]), c.reason) for c in found]
+    picks = [Pick(int(view.table.ids[at[c.position]]), c.reason) for c in _decided(parts, view, judge, field, n)]
     return Ranking(picks, view, view.version.with_heads(judge.heads))
+
+
+def _decided(parts: Parts, view: View, judge: Judge, field: Field, n: int) -> list[Choice]:
+    """What the label config's strategy chooses, else the setting's, else the default: another library's may not be able
+    to choose from what there is now, such as labels of one class. That is said once for each project."""
+    settings, key = parts.settings, view.project.key
+    named = strategy_of(view.project.label_config, settings.strategy).name
+    for strategy in dict.fromkeys([named, settings.strategy]):
+        try:
+            return decide(judge, field, n, Policy(strategy, settings.audit_share, settings.seed))
+        except ValueError as error:
+            if (key, strategy) not in parts.failed_strategies:
+                parts.failed_strategies.add((key, strategy))
+                log.warning("a strategy cannot choose", project=key, strategy=strategy, reason=str(error))
+    return decide(judge, field, n, Policy(DEFAULT, settings.audit_share, settings.seed))
 
 
 def _field(parts: Parts, view: View, at: NDArray[np.int64], judge: Judge) -> Field:

@@ -5,7 +5,7 @@ import pytest
 
 from backend.active.audit import is_audit
 from backend.errors import StudioError, UserError
-from backend.pipeline import due, mirror, publish, retrain
+from backend.pipeline import due, mirror, publish, ranking, retrain
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.ranking import rank, view
 from backend.pipeline.snapshot import take_snapshot
@@ -122,6 +122,32 @@ def test_a_strategy_of_the_label_config_that_fails_at_its_work_is_replaced(parts
     mirror.reconcile(parts, KEY)
     publish.resort(parts, KEY)
     assert publish.check_order(parts, KEY)
+
+
+@pytest.mark.parametrize("config", ["", "badge"])
+def test_a_strategy_of_the_setting_that_cannot_choose_yet_is_replaced_and_said_once(
+    parts, studio, cold, monkeypatch, config
+):
+    from backend.active import selection
+
+    def choose(name, *given, **more):
+        if name in ("badge", "k-center"):
+            raise ValueError(f"it wants {len(studio.answers)} more labels")
+        return chosen(name, *given, **more)
+
+    said, chosen = [], selection.choose
+    monkeypatch.setattr(selection, "choose", choose)
+    monkeypatch.setattr(ranking.log, "warning", lambda event, **more: said.append(more["strategy"]))
+    parts.settings = parts.settings.model_copy(update={"strategy": "k-center"})
+    studio.config = CONFIG.replace("<View>", f'<View strategy="{config}">')
+    mirror.reconcile(parts, KEY)
+    for task in (1, 4):
+        answer(parts, studio, task)
+        publish.resort(parts, KEY)
+        assert not due.sorting(parts, parts.registry.must_project(KEY))
+    run(parts, another(parts))
+    assert publish.check_order(parts, KEY)
+    assert said == [*filter(None, [config]), "k-center"]
 
 
 def test_the_order_is_asked_for_not_assumed(parts, studio, cold):
