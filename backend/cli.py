@@ -154,6 +154,7 @@ def activate(
     from backend.pipeline.requests import request_activation
 
     parts, found = _open(project)
+    parts.host.encoder()  # with BASE_MODEL changed since, the version may be of no use to the worker
     request_activation(parts, found, version)
     _print(
         {"status": "accepted", "version": version}, as_json, f"{version} becomes active; the queue follows in seconds."
@@ -288,8 +289,10 @@ def _studio(settings: Settings) -> Any:
 def _open(project: int) -> "tuple[Parts, Project]":
     from backend.errors import NotFound
     from backend.pipeline.parts import build_parts
+    from backend.telemetry import configure_logging
 
-    parts = build_parts(load_settings())
+    configure_logging("warning")
+    parts = build_parts(load_settings(device="cpu"))  # an accelerator's memory is the server's
     found = parts.registry.newest_project(project)
     if found is None:
         raise NotFound(

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, WorkflowHandle
 
+from backend.errors import UserError
 from backend.pipeline import due, jobs, retrain
 from backend.pipeline.jobs import POLL_S, STEPS, UNFINISHED, enqueue
 from backend.pipeline.parts import Parts
@@ -46,6 +47,7 @@ class Worker:
         self._parts = wired
         self._started: dict[tuple[str, str], _Start] = {}
         self._beat = self._next_look = -float(workers.DEAD_AFTER_S)
+        self._tried = threading.Event()  # to load the models
 
     def start(self) -> None:
         """Open the job engine; workflows that were interrupted go on. Raises UserError where its database cannot be
@@ -76,23 +78,56 @@ class Worker:
         DBOS.destroy(workflow_completion_timeout_sec=0)
 
     def run(self, stop: threading.Event) -> None:
-        """Tick until ``stop`` is set. An error in one tick is logged; the next tick tries again."""
+        """Tick until ``stop`` is set, once the models are loaded or could not be: which versions are of use depends on
+        them. An error in one tick is logged; the next tick tries again."""
+        threading.Thread(target=self._load, args=(stop,), daemon=True, name="models").start()
         while not stop.wait(TICK_S):
             try:
-                self.tick()
+                if self._tried.is_set():
+                    self.tick()
+                else:
+                    self._live()
             except Exception:
                 log.exception("tick failed")
                 stop.wait(1.0)
 
-    def tick(self) -> None:
-        """Start everything that is due now."""
-        registry = self._parts.registry
+    def _load(self, stop: threading.Event) -> None:
+        """Load the models that the projects want, and try again where they cannot be loaded."""
+        while not self._loaded():
+            self._tried.set()
+            if stop.wait(RETRY_S):
+                return
+        self._tried.set()
+
+    def _loaded(self) -> bool:
+        """Whether the models could be loaded; why not is logged."""
+        host, registry = self._parts.host, self._parts.registry
+        try:
+            host.encoder()
+            for project in registry.projects():
+                if project.schema is not None:
+                    host.generator(project.schema)
+        except UserError as error:
+            log.error("a model cannot be loaded", reason=error.sentence())
+            return False
+        except Exception:
+            log.exception("loading the models failed")
+            return False
+        return True
+
+    def _live(self) -> None:
+        """Tell the other workers every ten seconds that this one lives, and look after what was lost."""
         if time.monotonic() - self._beat > workers.DEAD_AFTER_S / 6:
             self._beat = time.monotonic()
-            workers.beat(registry, self._parts.settings.worker_id)
+            workers.beat(self._parts.registry, self._parts.settings.worker_id)
             self._take_over()
             self._bury_lost_jobs(SETTLED_S)
             self._sweep()
+
+    def tick(self) -> None:
+        """Start everything that is due now."""
+        self._live()
+        registry = self._parts.registry
         for key, newest in registry.projects_with_events().items():
             self._refresh(key, f"{newest}")
         began = time.monotonic()

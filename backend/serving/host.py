@@ -44,12 +44,22 @@ class ModelHost:
         return self._base is not None
 
     def fits(self, row: VersionRow) -> bool:
-        """Whether a version was made for the base models that are in memory now; those that are not count as such."""
-        models = {"base": self._base, "text_base": self._generator}
-        made = {name: row.meta.get(name, {}).get("id") for name in models}
-        if self._base is not None and made["base"] is None and row.meta.get("kind") == "cold":
+        """Whether a version was made for the base models that are in memory now; those that are not count as such.
+
+        Before the encoder is, or in a command: whether for the same ones as its project's active version.
+        """
+        made, wanted = _made_for(row), self._wanted(row.project)
+        if wanted.get("base") and made["base"] is None and row.meta.get("kind") == "cold":
             return False  # former releases did not say
-        return all(made[name] in (None, model.base_id) for name, model in models.items() if model is not None)
+        return all(made[name] in (None, known) for name, known in wanted.items() if known is not None)
+
+    def _wanted(self, project: str) -> dict[str, str | None]:
+        """The ids of the base models that a version of this project is to be made for; None for one not known."""
+        if self._base is not None:
+            return {"base": self._base.base_id, "text_base": self._generator.base_id if self._generator else None}
+        active = records.active(self._registry, project)
+        row = records.version(self._registry, project, active.version) if active else None
+        return _made_for(row) if row else {}
 
     def encoder(self) -> "Encoder":
         """The base model; loaded at the first call. Raises ModelError where it cannot be."""
@@ -133,6 +143,11 @@ class ModelHost:
     def turn(self) -> AbstractContextManager[Any]:
         """One forward pass at a time, so that it has all cores."""
         return self._forward
+
+
+def _made_for(row: VersionRow) -> dict[str, str | None]:
+    """The ids of the base models that a version was made for; None where it says none."""
+    return {name: row.meta.get(name, {}).get("id") for name in ("base", "text_base")}
 
 
 def data_folder(settings: Settings, *parts: str) -> Path:

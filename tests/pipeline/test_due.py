@@ -377,6 +377,28 @@ def test_versions_of_another_base_model_are_as_if_they_were_not(parts, studio, p
     assert retrain.starting_version(parts, project) == row.name
 
 
+def test_where_no_model_is_loaded_versions_fit_that_were_made_for_what_the_active_one_was(parts, studio, project):
+    """As in a command: it says what the worker would."""
+    with_settings(parts, retrain_after_labels=5)
+    label(parts, studio, 20)
+    row = version(parts, project, "one", location="words-v1", meta={"base": {"id": "another"}})
+    records.activate(parts.registry, KEY, row.name, row.name, "test")
+    assert due.active_version(parts, project).name == row.name
+    assert due.new_labels(parts, project) == 0
+    version(parts, project, "cold of a former release", meta={"kind": "cold"})
+    assert due.usable_versions(parts, project) == [row]
+    cold = retrain.cold_start(parts, project).name
+    records.activate(parts.registry, KEY, cold, cold, due.START)
+    for loaded in (True, False):
+        assert parts.host.ready == loaded
+        assert [v.name for v in due.usable_versions(parts, project)] == [cold]
+        assert due.new_labels(parts, project) == 20
+        assert due.training(parts, project)
+        with pytest.raises(NotFound, match="another base model"):
+            request_activation(parts, project, row.name)
+        parts.host._base = None
+
+
 def test_what_failed_trainings_left_is_deleted_after_a_while(parts, studio, project):
     label(parts, studio, 20)
     snapshot = take_snapshot(parts, KEY)

@@ -18,7 +18,7 @@ from backend.pipeline.snapshot import take_snapshot
 from backend.registry import versions as records
 from backend.registry import workers as registered
 from backend.serving.features import FeatureStores
-from tests.fakes import CONFIG, DATABASES, KEY, text_of
+from tests.fakes import CONFIG, DATABASES, KEY, WordEncoder, text_of
 
 WAIT_S = 60
 
@@ -510,6 +510,96 @@ def test_a_worker_goes_on_with_what_another_ones_folder_has(parts, studio, tmp_p
     learned = jobs._learned(KEY, "j", snapshot)
     assert Path(learned["snapshot"]["path"]).exists()
     assert learned["verdict"] == {"at": snapshot["hash"]}
+
+
+@pytest.fixture
+def run(start):
+    """Starts a worker and has it run in a thread, as the process does."""
+    stop, threads = threading.Event(), []
+
+    def running():
+        threads.append(threading.Thread(target=start().run, args=(stop,)))
+        threads[0].start()
+
+    yield running
+    stop.set()
+    for thread in threads:
+        thread.join(WAIT_S)
+
+
+def wait(true):
+    """Until something holds that a running worker does."""
+    end = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def settled(quiet, worker):
+    """Ticks until the first version is active and nothing is left to do."""
+    until(worker, lambda: active(quiet) == "v0" and set(states(worker)) == {"SUCCESS"})
+    assert not due.sorting(quiet, quiet.registry.must_project(KEY))
+
+
+def other_model(quiet, monkeypatch, load=lambda: None):
+    """As after a restart with another base model, before it is loaded; ``load`` comes first."""
+
+    def encoder():
+        if quiet.host._base is None:
+            load()
+            quiet.host._base = WordEncoder("another")
+        return quiet.host._base
+
+    quiet.host._base = None
+    quiet.host._versions.clear()
+    monkeypatch.setattr(quiet.host, "encoder", encoder)
+
+
+def test_a_worker_with_another_base_model_begins_anew_before_anything_happens(quiet, studio, start, run, monkeypatch):
+    settled(quiet, start())
+    writers = []
+    monkeypatch.setattr(quiet.host, "generator", writers.append)
+    other_model(quiet, monkeypatch)
+    run()
+    wait(lambda: active(quiet) == "v1")
+    assert writers[0] == quiet.registry.must_project(KEY).asks(), "what writes its texts is loaded too"
+
+
+def test_a_worker_lives_while_a_model_is_loaded_and_looks_at_nothing_until_then(quiet, studio, run, monkeypatch):
+    entered, release = threading.Event(), threading.Event()
+    monkeypatch.setattr(registered, "DEAD_AFTER_S", 0.3)
+
+    def load():
+        entered.set()
+        release.wait(WAIT_S)
+
+    other_model(quiet, monkeypatch, load)
+    run()
+    assert entered.wait(WAIT_S)
+    for _ in range(2):
+        registered.forget(quiet.registry, quiet.settings.worker_id)
+        wait(lambda: registered.alive(quiet.registry))
+    assert quiet.registry.waiting_events(KEY)
+    release.set()
+    wait(lambda: active(quiet) == "v0")
+
+
+def test_a_model_that_cannot_be_loaded_is_said_and_tried_again(quiet, studio, start, run, monkeypatch):
+    settled(quiet, start())
+    said, failures = [], [ModelError("It is not there.", "Correct BASE_MODEL."), ZeroDivisionError()]
+    monkeypatch.setattr(workers, "RETRY_S", 0.5)
+    monkeypatch.setattr(workers.log, "error", lambda *_, reason: said.append(reason))
+    monkeypatch.setattr(workers.log, "exception", said.append)
+
+    def load():
+        if failures:
+            raise failures.pop(0)
+
+    other_model(quiet, monkeypatch, load)
+    run()
+    wait(lambda: active(quiet) == "v1")
+    assert len(said) == 2
+    assert "Correct BASE_MODEL." in said[0]
 
 
 def test_a_damaged_database_of_the_jobs_is_named(quiet, start):
