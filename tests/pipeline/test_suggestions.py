@@ -216,7 +216,8 @@ def test_what_was_deleted_and_is_asked_for_no_more_was_not_changed():
 
 
 def test_what_an_annotator_may_not_have_seen_was_passed_over():
-    more = '<View visiblewhen="choice-selected"><Choices name="{}" toName="text"><Choice value="{}"/></Choices></View>'
+    labels = '<Choice value="{}"/><Choice value="other"/>'
+    more = f'<View visiblewhen="choice-selected"><Choices name="{{}}" toName="text">{labels}</Choices></View>'
     config = SEVERAL.format(more.format("game", "tennis") + more.format("meal", "lunch"))
     suggested = chosen("food"), chosen("tennis", "game"), chosen("lunch", "meal", 0.8)
     of_each = (("topic", 0.9, True), ("meal", 0.8, True))
