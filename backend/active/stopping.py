@@ -17,6 +17,9 @@ GAIN = 0.01  # a point of accuracy for 100 labels; replayed, the next 100 after 
 STABLE = 0.9  # kappa of two adapters trained on nearly the same labels is rarely higher
 VERSIONS = 2  # kappas in a row that must be stable
 SURE = 0.2  # mean uncertainty
+# From end to end of a predicted gain's interval. The value of a wider one is next to chance: with LoRA at 50 labels,
+# where it is 17 points wide, it was within two points of what came in 6 of 24 cases, at 100 to 200 labels in 62 of 72.
+VAGUE = 0.14
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ def advise(
         return Advice("keep labelling", "There is no task to label: import some, or label those that were skipped.")
     if not trained:
         return Advice("keep labelling", "Keep labelling: nothing was learned yet, the first labels matter most.")
+    if is_vague(gain):
+        between = f"{_whole(gain.low)} to {_whole(gain.high)} points"
+        return Advice("keep labelling", f"Keep labelling: what the next {more} labels add may be {between} so far.")
     adds = f"the next {more} labels should add about {_points(gain)}"
     small = gain.value < GAIN
     stable = len(kappas) >= VERSIONS and min(kappas[-VERSIONS:]) >= STABLE
@@ -77,7 +83,16 @@ def advise(
     return Advice("keep labelling", f"Keep labelling: {adds}.")
 
 
+def is_vague(gain: Interval) -> bool:
+    """Whether the interval of a predicted gain is so wide that its ends alone are to be told."""
+    return gain.high - gain.low > VAGUE
+
+
 def _points(gain: Interval) -> str:
     """``3 points (1 to 6)``: percentage points, whole ones."""
-    value, low, high = (round(100 * x) for x in (gain.value, gain.low, gain.high))
-    return f"{value} {'point' if value == 1 else 'points'} ({low} to {high})"
+    value = _whole(gain.value)
+    return f"{value} {'point' if value == 1 else 'points'} ({_whole(gain.low)} to {_whole(gain.high)})"
+
+
+def _whole(gain: float) -> int:
+    return round(100 * gain)

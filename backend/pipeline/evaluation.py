@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from backend.active.curve import Change, Point, effective_classes, predicted_gain
 from backend.active.metrics import Interval
-from backend.active.stopping import advise, kappa
+from backend.active.stopping import advise, is_vague, kappa
 from backend.pipeline import due
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import TaskTable
@@ -165,7 +165,8 @@ def advice(parts: Parts, project: Project, labels: int, audit_labels: int, left:
     """``{"sentence", "action", "gain": {"labels", "value", "low", "high"}, "kappas", "uncertainty"}``.
 
     The gain is drawn from what the newest version changed, or from cross-validation, and all versions' held-out
-    accuracies; the share of audit labels teaches nothing and is not counted.
+    accuracies; the share of audit labels teaches nothing and is not counted. Its ``value`` is None where it
+    :func:`is_vague`.
     """
     rows = [] if project.schema is None else [r for r in due.usable_versions(parts, project) if r.location]
     evaluated: list[Mapping[str, Any]] = [r.meta["evaluation"] for r in rows if r.meta.get("evaluation")]
@@ -176,8 +177,8 @@ def advice(parts: Parts, project: Project, labels: int, audit_labels: int, left:
     uncertainty = evaluated[-1]["uncertainty"] if evaluated else None
     trained = bool(rows)
     said = advise(gain, more=NEXT, kappas=kappas, uncertainty=uncertainty, trained=trained, labels=labels, left=left)
-    numbers = {"gain": {"labels": NEXT, **interval_json(gain)}, "kappas": kappas, "uncertainty": uncertainty}
-    return {**asdict(said), **numbers}
+    told = {"labels": NEXT, **interval_json(gain), **({"value": None} if is_vague(gain) else {})}
+    return {**asdict(said), "gain": told, "kappas": kappas, "uncertainty": uncertainty}
 
 
 def _points(rows: Sequence[VersionRow]) -> list[Point]:

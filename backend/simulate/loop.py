@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from backend.active.curve import Point, predicted_gain
+from backend.active.stopping import is_vague
 from backend.pipeline.audit import qualities
 from backend.pipeline.decide import Field, Policy, decide, fresh_judge
 from backend.pipeline.evaluation import comparable, diversity, earlier_one, rise, stop_set
@@ -157,14 +158,15 @@ class Run:
     def _trained(self) -> list[int]:
         return [p for p in self._labelled if not self._audit[p]]
 
-    def _predicted_gain(self) -> dict[str, float]:
-        """What a project would be told of the accuracy that the next labels add."""
+    def _predicted_gain(self) -> dict[str, Any]:
+        """What is predicted of the accuracy that the next labels add; ``told``: whether a project sees the value."""
         schema, train = self._data.schema, examples(self._data, self._trained())
         answers, earlier = self._answers[-1][1] if self._answers else [], earlier_one(schema, self._answers, len(train))
         points, change = rise(schema, train, answers, earlier, self._columns, seed=self._seed)
         more, classes = NEXT * (1 - self._plan.audit_share), diversity(schema, train)
         changes = [] if change is None else [change]
-        return asdict(predicted_gain([*points, *self._audits], len(train), more, changes=changes, classes=classes))
+        gain = predicted_gain([*points, *self._audits], len(train), more, changes=changes, classes=classes)
+        return {**asdict(gain), "told": not is_vague(gain)}
 
     def _columns(self, taught: Sequence[Example]) -> tuple[Floats, Floats]:
         """Columns of labelled tasks, and of the stop set, on features of the base model."""

@@ -49,6 +49,15 @@ def test_a_person_understands_it() -> None:
     assert say(0.005)[1].startswith("You can stop: the next 100 labels should add about 0 points (0 to 1)")
 
 
+def test_a_gain_that_may_be_anything_is_told_by_its_ends_and_stops_nobody() -> None:
+    first = {"more": 100, "kappas": [0.95, 0.97], "uncertainty": 0.1, "trained": True, "labels": 50, "left": 500}
+    advice = advise(Interval(0.005, -0.02, 0.13), **first)
+    assert advice.action == "keep labelling"
+    assert advice.sentence == "Keep labelling: what the next 100 labels add may be -2 to 13 points so far."
+    assert advise(Interval(0.005, -0.02, 0.11), **first).action == "stop"
+    assert advise(Interval(0.005, -0.02, 0.13), **{**first, "left": 0}).action == "stop"
+
+
 def test_stop_takes_a_small_gain_and_stable_answers() -> None:
     assert say(0.004)[0] == "stop"
     assert say(0.004, kappas=[0.97])[0] == "nearly done"

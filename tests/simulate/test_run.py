@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
+from backend.active.stopping import VAGUE
 from backend.alone import alone
 from backend.cli import app
 from backend.errors import UserError
@@ -79,6 +80,7 @@ def test_what_was_predicted_stands_beside_what_came(settings, files, tmp_path, m
     assert [(g["seed"], g["labels"]) for g in found["predicted_gain"]] == [(0, 20), (1, 20)]  # 50 labels were not given
     for gain in found["predicted_gain"]:
         assert -1 <= gain["low"] <= gain["value"] <= gain["high"] <= 1
+        assert gain["told"] == (gain["high"] - gain["low"] <= VAGUE)
         accuracy = [found["accuracy"][n]["seeds"][gain["seed"]] for n in ("20", "40")]
         assert gain["real"] == pytest.approx(accuracy[1] - accuracy[0])
 
