@@ -36,7 +36,7 @@ def encode_pool(parts: Parts, key: str, version_name: str, on_progress: Callable
 
     store = parts.features.of(version)
     found = store.fill(version, items, report)
-    store.note_whole(key, int(table.ids.max(initial=0)))
+    store.note_whole(key, project.tasks_stamp)
     write_ahead(parts, project, version, on_progress)
     return found
 

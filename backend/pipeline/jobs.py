@@ -141,13 +141,14 @@ def publish_version(key: str, version: str, reason: str) -> None:
     _step("resort", _resort, key, 0.0, True)
     _write_later(key)
     _step("time", lambda: records.add_timing(parts().registry, key, "publish", now() - start))
-    enqueue("tidy", tidy, f"tidy-{DBOS.workflow_id}", key)
+    broken_off = _step("look for what broke off", lambda: records.unfinished(parts().registry, key))
+    enqueue("tidy", tidy, f"tidy-{DBOS.workflow_id}", key, broken_off)
 
 
 @DBOS.workflow()
-def tidy(key: str) -> None:
+def tidy(key: str, broken_off: list[str]) -> None:
     """Delete what former versions left, slowly."""
-    _step("clean up", lambda: publish.clean_up(parts(), key))
+    _step("clean up", lambda: publish.clean_up(parts(), key, broken_off))
 
 
 @DBOS.workflow()
@@ -213,12 +214,13 @@ def _encode_here(project: Project, name: str) -> None:
 
 
 def _behind(key: str) -> str:
-    """What the work is called by where tasks came whose features are missing, the same until more come; else empty."""
+    """What the work is called by where tasks came whose features are missing, the same until others are; else empty."""
     project = parts().registry.project(key)
     row = None if project is None or project.schema is None else due.active_version(parts(), project)
-    if project is None or row is None or not len(new(parts(), project, publish.load(parts(), project, row.name))):
+    if project is None or row is None:
         return ""
-    return f"{row.name}-{project.tasks_stamp}"
+    missing = len(new(parts(), project, publish.load(parts(), project, row.name)))
+    return f"{row.name}-{project.tasks_stamp}-{missing}" if missing else ""
 
 
 def _catch_up(key: str) -> None:

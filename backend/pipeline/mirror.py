@@ -20,6 +20,7 @@ from backend.telemetry import logger
 log = logger("mirror")
 
 TRAIN_ACTIONS = ("START_TRAINING", "TRAIN")
+CLOCKS_APART_S = 60.0  # what Label Studio's clock may be behind
 ANSWER_ACTIONS = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED", "ANNOTATIONS_DELETED")
 
 
@@ -55,9 +56,9 @@ def apply_events(parts: Parts, key: str) -> Applied:
 def save_project(parts: Parts, project: Mapping[str, Any]) -> Project:
     """Remember what Label Studio says of a project (its JSON, or the part of it that /setup sends)."""
     key = project["key"] if "key" in project else project_key(project)
-    config = project.get("label_config") or ""
-    schema, problem = read_schema(config)
     known = parts.registry.project(key)
+    config = project.get("label_config") or (known.label_config if known else "")
+    schema, problem = read_schema(config)
     title = project.get("title") or (known.title if known else f"project {project_id(key)}")
     said = (title, config, schema, problem)  # a release may read a config otherwise than the one before
     if known is None or (known.title, known.label_config, known.schema, known.problem) != said:
@@ -161,6 +162,7 @@ def reconcile(parts: Parts, key: str) -> bool:
     if remote is None or project_key(remote) != key:
         log.warning("project is gone from Label Studio; forgetting it", project=key)
         parts.registry.forget_project(key)
+        parts.pools.forget(key)
         return False
     before = parts.registry.project(key)
     project = save_project(parts, remote)
@@ -175,7 +177,8 @@ def _compare_tasks(parts: Parts, project: Project, remote: Mapping[str, Any]) ->
     """Save what is new or changed since the last comparison; where the numbers differ then, compare all."""
     new: list[tuple[int, Any]] = []
     if project.reconciled_at:
-        new = _save_changed(parts, project, parts.studio.all_tasks(project.id, _since(parts, project)))[0]
+        since = _since(parts, project)
+        new = _save_changed(parts, project, parts.studio.all_tasks(project.id, since), few=since is not None)[0]
         if parts.registry.task_count(project.key) == int(remote.get("task_number") or 0):
             return bool(new)
     more, theirs = _save_changed(parts, project, parts.studio.all_tasks(project.id))
@@ -186,21 +189,22 @@ def _compare_tasks(parts: Parts, project: Project, remote: Mapping[str, Any]) ->
 
 
 def _save_changed(
-    parts: Parts, project: Project, tasks: Iterable[Mapping[str, Any]]
+    parts: Parts, project: Project, tasks: Iterable[Mapping[str, Any]], *, few: bool = False
 ) -> tuple[list[tuple[int, Any]], set[int]]:
-    """Those of these tasks that the mirror has not or has otherwise, and the ids of all."""
+    """Those of these tasks that the mirror has not or has otherwise, and the ids of all; ``few``: compared with many in
+    the mirror."""
     theirs = {int(t["id"]): t["data"] for t in tasks}
-    ours = parts.registry.tasks(project.key) if theirs else {}
+    ours = parts.registry.tasks(project.key, list(theirs) if few else None) if theirs else {}
     new = [(i, data) for i, data in theirs.items() if ours.get(i) != data]
     parts.registry.save_tasks(project.key, new)
     return new, set(theirs)
 
 
 def _since(parts: Parts, project: Project) -> float | None:
-    """Label Studio's changes from then on are looked at: one period more than there was since the last comparison. All
-    where there was none, or the clock was set back since."""
+    """Label Studio's changes from then on are looked at: one period more than there was since the last comparison, a
+    minute at least. All where there was none, or the clock was set back since."""
     known = 0 < project.reconciled_at <= parts.registry.time()
-    return project.reconciled_at - parts.settings.reconcile_seconds if known else None
+    return project.reconciled_at - max(parts.settings.reconcile_seconds, CLOCKS_APART_S) if known else None
 
 
 def _compare_annotations(parts: Parts, project: Project, remote: Mapping[str, Any]) -> bool:

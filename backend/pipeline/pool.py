@@ -70,6 +70,12 @@ class PoolCache:
                 self._tables[project.key] = (stamp, build_table(registry, project.key, project.asks(), share))
             return self._tables[project.key][1]
 
+    def forget(self, key: str) -> None:
+        """Drop what is known of a project: should it be back within the second, it would have the same stamp."""
+        with self._lock:
+            self._tables.pop(key, None)
+            self._clusters.pop(key, None)
+
     def clusters(
         self, project: Project, store_id: str, positions: NDArray[np.int64], features: Floats
     ) -> NDArray[np.int64]:

@@ -83,7 +83,9 @@ def _push_missing(parts: Parts, project: Project, version_name: str, name: str, 
         return 0
     model = load(parts, project, version_name)
     items = [table.items[table.position[t]] for t in todo]
-    by_control = model.within(0).outputs(items, parts.features.of(model).get(items))
+    store = parts.features.of(model)
+    store.fill(model, items)  # another worker may have planned, or a text was changed
+    by_control = model.within(0).outputs(items, store.get(items))
     schema = project.asks()
     above = show_above(parts, project, schema, fresh=True)
     predictions = [
@@ -133,8 +135,9 @@ def switch(parts: Parts, key: str, version_name: str, name: str, reason: str) ->
     log.info("published", project=key, version=name, reason=reason)
 
 
-def clean_up(parts: Parts, key: str, pause_s: float = 0.2) -> list[str]:
-    """Delete predictions and rows of former publications; their names. The current version is never touched.
+def clean_up(parts: Parts, key: str, broken_off: Sequence[str] = (), pause_s: float = 0.2) -> list[str]:
+    """Delete predictions and rows of former publications, and of those that were ``broken_off``; their names. The
+    current version is never touched.
 
     One by one with pauses, since Label Studio on SQLite stops annotators while it deletes many at once. Names are not
     used again, so this needs no turn in the project's queue and can be broken off at any moment.
@@ -142,7 +145,7 @@ def clean_up(parts: Parts, key: str, pause_s: float = 0.2) -> list[str]:
     project = parts.registry.must_project(key)
     current = records.active(parts.registry, key)
     keep = current.name if current else ""
-    former = {a.name for a in records.activations(parts.registry, key)} | {PREVIEW}
+    former = {a.name for a in records.activations(parts.registry, key)} | {PREVIEW, *broken_off}
     shown = parts.studio.project(project.id).get("model_version")  # while ours has no task yet
     old = sorted((former & set(parts.studio.model_versions(project.id))) - {keep, shown})
     for name in old:
@@ -165,11 +168,14 @@ def resort(parts: Parts, key: str) -> dict[int, float]:
     if activation is None:
         return {}
     current = view(parts, project, load(parts, project, activation.version))
-    held = records.published(parts.registry, key, activation.name)
+    _withdraw_stale(parts, project, activation, current.labels.touched)
+    published = records.published(parts.registry, key, activation.name)
+    held = {task: row for task, row in published.items() if task in current.table.position}
     waiting = {task: score for task, (score, _) in held.items() if task not in current.labels.touched}
     low = len(waiting) < parts.settings.window // 4
-    ranking = rank(parts, current, parts.settings.window if low else parts.settings.fast_top, refit=True)
-    top = [pick.task_id for pick in ranking.picks[: parts.settings.fast_top]]
+    fast_top = min(parts.settings.fast_top, parts.settings.window)
+    ranking = rank(parts, current, parts.settings.window if low else fast_top, refit=True)
+    top = [pick.task_id for pick in ranking.picks[:fast_top]]
     changes = moves(waiting, top)
     reasons = {pick.task_id: pick.reason for pick in ranking.picks}
     _apply_moves(parts, project, activation, changes, ranking, held)
@@ -180,6 +186,18 @@ def resort(parts: Parts, key: str) -> dict[int, float]:
         _extend(parts, project, activation, ranking, {**waiting, **changes})
     parts.registry.mark_sorted(key, state)
     return changes
+
+
+def _withdraw_stale(parts: Parts, project: Project, activation: Activation, touched: Container[int]) -> None:
+    """Delete what is suggested for texts that were changed since; these tasks are ranked like new ones."""
+    for task in records.stale(parts.registry, project.key, activation.name):
+        if task in touched:
+            continue
+        prediction = _prediction_id(parts, project, activation.name, task)
+        if prediction is not None:
+            parts.studio.delete_prediction(prediction)
+            parts.prediction_ids[project.key, activation.name].pop(task, None)
+        records.withdraw(parts.registry, project.key, activation.name, task)
 
 
 def _apply_moves(
@@ -344,7 +362,7 @@ def check_order(parts: Parts, key: str) -> bool:
         return False
     touched = parts.registry.touched(key)
     ours = [task for task in records.published(parts.registry, key, activation.name) if task not in touched]
-    asked = parts.settings.fast_top * 2
+    asked = min(parts.settings.fast_top, parts.settings.window) * 2
     listed = parts.studio.queue(project.id, asked)
     theirs = [task for task, _ in listed if task not in touched]  # a task that was only skipped is offered to others
     expected = _still_open(parts, ours, theirs, len(theirs) + (len(listed) < asked))

@@ -82,13 +82,14 @@ def view(parts: Parts, project: Project, version: Version) -> View:
 
 
 def new(parts: Parts, project: Project, version: Version) -> NDArray[np.int64]:
-    """Positions in the table of the tasks that came since the pool was encoded, ascending. Of one with more than
-    ``POOL_CANDIDATES`` many were left out on purpose: those that came later have higher ids."""
+    """Positions in the table of the tasks that came, or changed, since the pool was encoded, ascending: of one with
+    more than ``POOL_CANDIDATES`` many were left out on purpose."""
     table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
     store = parts.features.of(version)
     missing = np.flatnonzero(~store.present(table.items))
     if len(table) > parts.settings.pool_candidates:
-        missing = missing[table.ids[missing] > store.newest(project.key)]
+        since = parts.registry.tasks_since(project.key, store.stamp(project.key))
+        missing = missing[np.isin(table.ids[missing], since)]
     return missing
 
 

@@ -22,7 +22,7 @@ def open_database(url: str) -> sa.Engine:
     """
     try:
         return _open(sa.make_url(url))
-    except (sa.exc.ArgumentError, sa.exc.DatabaseError, ModuleNotFoundError, OSError) as error:
+    except (sa.exc.ArgumentError, sa.exc.DatabaseError, ModuleNotFoundError, OSError, ValueError) as error:
         raise not_opened(url, error, "tasks and annotations are read from Label Studio, trainings begin anew") from None
 
 
@@ -37,10 +37,10 @@ def not_opened(url: str, error: Exception, without: str) -> UserError:
 
 def _open(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        engine = sa.create_engine(url, pool_pre_ping=True)
+        engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)  # errors name no annotator's words
         migrate(engine)
         return engine
-    engine = sa.create_engine(url, connect_args={"timeout": 30})
+    engine = sa.create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
     sa.event.listen(engine, "connect", _on_connect)
     sa.event.listen(engine, "begin", _on_begin)
     with _first(url.database):

@@ -154,13 +154,27 @@ class Registry:
     # --------------------------------------------------------------------------------------------------- mirror
     def save_tasks(self, key: str, tasks: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
         """Insert or update tasks, given as (task id, data)."""
+        values = [{"project": key, "task_id": task_id, "data": _dump(data)} for task_id, data in tasks]
+        published = {row["task_id"] for row in self.rows("SELECT task_id FROM published WHERE project = :key", key=key)}
+        self.write(
+            """UPDATE published SET stale = 1 WHERE project = :project AND task_id = :task_id AND task_id IN (
+               SELECT task_id FROM tasks WHERE project = :project AND task_id = :task_id AND data <> :data)""",
+            [task for task in values if task["task_id"] in published],
+        )
         changed = self.write(
-            """INSERT INTO tasks (project, task_id, data) VALUES (:project, :task_id, :data)
-               ON CONFLICT (project, task_id) DO UPDATE SET data = excluded.data WHERE excluded.data <> tasks.data""",
-            [{"project": key, "task_id": task_id, "data": _dump(data)} for task_id, data in tasks],
+            """INSERT INTO tasks (project, task_id, data, stamp) VALUES (:project, :task_id, :data,
+                 COALESCE((SELECT tasks_stamp + 1 FROM projects WHERE key = :project), 0))
+               ON CONFLICT (project, task_id) DO UPDATE SET data = excluded.data, stamp = excluded.stamp
+               WHERE excluded.data <> tasks.data""",
+            values,
         )
         if changed:
             self._stamp(key)
+
+    def tasks_since(self, key: str, stamp: int) -> list[int]:
+        """Ids of tasks that came, or whose data changed, since the project's ``tasks_stamp`` was this."""
+        rows = self.rows("SELECT task_id FROM tasks WHERE project = :key AND stamp > :stamp", key=key, stamp=stamp)
+        return [int(row["task_id"]) for row in rows]
 
     def delete_tasks(self, key: str, task_ids: Iterable[int]) -> None:
         """Delete tasks, their annotations and their places in the queue."""

@@ -152,7 +152,8 @@ def save_published(
     """Remember what Label Studio holds: (task id, score, reason) of one publication."""
     registry.write(
         """INSERT INTO published (project, name, task_id, score, reason) VALUES (:p, :n, :t, :s, :r)
-           ON CONFLICT (project, name, task_id) DO UPDATE SET score = excluded.score, reason = excluded.reason""",
+           ON CONFLICT (project, name, task_id)
+           DO UPDATE SET score = excluded.score, reason = excluded.reason, stale = 0""",
         [{"p": key, "n": name, "t": task, "s": score, "r": json.dumps(reason)} for task, score, reason in rows],
     )
 
@@ -178,9 +179,33 @@ def published_scores(registry: Registry, key: str, name: str, task_ids: Sequence
     return {row["task_id"]: row["score"] for row in rows}
 
 
+def stale(registry: Registry, key: str, name: str) -> list[int]:
+    """Tasks whose data changed since they were published."""
+    query = "SELECT task_id FROM published WHERE project = :key AND name = :name AND stale = 1 ORDER BY task_id"
+    return [int(row["task_id"]) for row in registry.rows(query, key=key, name=name)]
+
+
+def withdraw(registry: Registry, key: str, name: str, task: int) -> None:
+    """Drop the row of a task that Label Studio no longer holds a prediction of."""
+    registry.write(
+        "DELETE FROM published WHERE project = :key AND name = :name AND task_id = :task",
+        {"key": key, "name": name, "task": task},
+    )
+
+
 def forget_published(registry: Registry, key: str, name: str) -> None:
     """Drop the rows of a publication that Label Studio no longer holds."""
     registry.write("DELETE FROM published WHERE project = :key AND name = :name", {"key": key, "name": name})
+
+
+def unfinished(registry: Registry, key: str) -> list[str]:
+    """Names of publications that were planned and have never become the active one."""
+    rows = registry.rows(
+        "SELECT DISTINCT name FROM published WHERE project = :key "
+        "AND name NOT IN (SELECT name FROM activations WHERE project = :key)",
+        key=key,
+    )
+    return sorted(row["name"] for row in rows)
 
 
 # -------------------------------------------------------------------------------------------------------------- jobs

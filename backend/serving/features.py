@@ -56,13 +56,13 @@ class FeatureStore:
         """Whether :meth:`note_whole` was called for this pool."""
         return (self._whole / pool).exists()
 
-    def note_whole(self, pool: str, newest: int) -> None:
-        """All of a pool that is wanted is here, up to the task with the id ``newest``."""
+    def note_whole(self, pool: str, stamp: int) -> None:
+        """All of a pool that is wanted is here, as its tasks were at this ``stamp``."""
         self._whole.mkdir(exist_ok=True)
-        (self._whole / pool).write_text(str(newest))
+        (self._whole / pool).write_text(str(stamp))
 
-    def newest(self, pool: str) -> int:
-        """The id up to which a pool was here when it was noted; 0 where it never was."""
+    def stamp(self, pool: str) -> int:
+        """That of the last :meth:`note_whole`; 0 where there was none."""
         try:
             return int((self._whole / pool).read_text())
         except (FileNotFoundError, ValueError):  # never, or by a former release

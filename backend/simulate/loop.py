@@ -109,7 +109,7 @@ class Run:
         self._note_audit(audit)
         self._note_answers(answers)
         return {
-            **measure.quality(schema, learner.outputs([e.item for e in data.test]), data.test),
+            **measure.quality(schema, learner.outputs([e.item for e in data.test]), data.test, self._plan.weights),
             "characters": sum(measure.characters(schema, batch) for batch in self._batches()),
             "audit": audit,
             "answers": answers,
@@ -182,13 +182,13 @@ def run_full(plan: Plan, data: Data, learner: Learner, path: Path) -> None:
     start = _clock()
     learner.restore(0)
     learner.learn(list(range(len(data.pool))), [])
-    quality = measure.quality(data.schema, learner.outputs([e.item for e in data.test]), data.test)
+    quality = measure.quality(data.schema, learner.outputs([e.item for e in data.test]), data.test, plan.weights)
     append_row(path, {"labels": len(data.pool), "picks": [], **quality, "seconds": {"learn": _clock() - start}})
 
 
-def run_before(data: Data, learner: Learner, path: Path) -> None:
+def run_before(plan: Plan, data: Data, learner: Learner, path: Path) -> None:
     """One round without a label."""
-    quality = measure.quality(data.schema, learner.outputs([e.item for e in data.test]), data.test)
+    quality = measure.quality(data.schema, learner.outputs([e.item for e in data.test]), data.test, plan.weights)
     append_row(path, {"labels": 0, "picks": [], **quality})
 
 
@@ -242,6 +242,6 @@ def execute(
         return
     learner = learner_of(plan, data, base, store, seed, folder)
     if strategy == BEFORE:
-        run_before(data, learner, path_of(out, strategy, seed))
+        run_before(plan, data, learner, path_of(out, strategy, seed))
         return
     Run(plan, data, learner, store.get(data.items), strategy, seed, path_of(out, strategy, seed)).go()

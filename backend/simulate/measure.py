@@ -14,12 +14,16 @@ SAMPLE = 2000  # tasks of the pool whose nearest label is looked for
 Outputs = Mapping[str, Sequence[Output]]
 
 
-def quality(schema: Schema, outputs: Outputs, examples: Sequence[Example]) -> dict[str, float]:
-    """``accuracy``: the score that the curve shows (whatever its name, the mean over the controls); then, with a single
-    control, its other scores."""
+def quality(
+    schema: Schema, outputs: Outputs, examples: Sequence[Example], weights: Mapping[str, float]
+) -> dict[str, float]:
+    """``accuracy``: the score that the curve shows (whatever its name, the mean over the controls); ``quality``: the
+    mean over the tasks, which is what audit tasks measure; then, with a single control, its other scores."""
+    by_task = qualities(schema, examples, outputs, weights)
     found = [_scores(schema, name, outputs[name], examples) for name in outputs]
     first = float(np.mean([next(iter(scores.values())) for scores in found if scores]))
-    return {**(found[0] if len(found) == 1 else {}), "accuracy": first}
+    others = found[0] if len(found) == 1 else {}
+    return {**others, "accuracy": first, **({"quality": float(by_task.mean())} if len(by_task) else {})}
 
 
 def metric(schema: Schema) -> str:

@@ -15,7 +15,7 @@ TARGETS = (0.90, 0.95, 0.99)  # shares of the full-data accuracy
 LEVEL = 0.95
 ENDS = (BEFORE, FULL)
 MEASURES = ("accuracy", "macro_f1", "ece")
-GAINED = {"real": "accuracy", "real_rest_of_pool": "rest"}
+GAINED = {"real": "quality", "real_rest_of_pool": "rest"}
 
 
 def summarise(plan: Plan, data: Data, rows: Mapping[tuple[str, int], Rows]) -> dict[str, Any]:
@@ -141,12 +141,12 @@ def _by_round(plan: Plan, runs: Sequence[Rows], key: str) -> dict[str, float | N
 
 
 def _audit_holds(runs: Sequence[Rows]) -> dict[str, float | None]:
-    """In what share of all rounds the audit interval held the accuracy on the rest of the pool, and on the test file.
+    """In what share of all rounds the audit interval held the quality on the rest of the pool, and on the test file.
 
     Audit tasks are drawn from the pool, so the first is what they are to tell; a test file may have another mixture.
     None without audit tasks, or where nothing was measured.
     """
-    measures = {"rest_of_pool": "rest", "test_file": "accuracy"}
+    measures = {"rest_of_pool": "rest", "test_file": "quality"}
     audited = [row for run in runs for row in run if row["audit"]]
     found: dict[str, float | None] = {}
     for name, key in measures.items():

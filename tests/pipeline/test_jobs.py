@@ -446,6 +446,29 @@ def test_many_new_tasks_are_all_ranked_soon(quiet, studio, start, monkeypatch):
     assert len(DBOS.list_workflows(name="encode", load_input=False)) == 1
 
 
+def test_new_tasks_whose_features_failed_are_tried_again_with_the_next_answer(quiet, studio, start, monkeypatch):
+    monkeypatch.setattr(ranking, "FRESH_ITEMS", 5)
+    worker = start()
+    until(worker, lambda: active(quiet) == "v0" and not quiet.registry.waiting_events(KEY))
+    failed, compute = [], jobs.encode_pool
+
+    def full_disk(*_):
+        failed.append(1)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(jobs, "encode_pool", full_disk)
+    later = range(100, 150)
+    studio.tasks |= {number: {"text": text_of(number)[0]} for number in later}
+    tasks = [{"id": number, "data": studio.tasks[number]} for number in later]
+    quiet.registry.add_event(KEY, "TASKS_CREATED", {"tasks": tasks})
+    until(worker, lambda: failed)
+    monkeypatch.setattr(jobs, "encode_pool", compute)
+    label(quiet, studio, 1)
+    project = quiet.registry.must_project(KEY)
+    model = publish.load(quiet, project, "v0")
+    until(worker, lambda: not len(ranking.new(quiet, quiet.registry.must_project(KEY), model)))
+
+
 def test_the_cache_may_be_deleted_at_any_time(quiet, studio, start, tmp_path):
     worker = start()
     until(worker, lambda: active(quiet) == "v0" and not quiet.registry.waiting_events(KEY))

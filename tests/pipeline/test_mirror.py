@@ -142,6 +142,21 @@ def test_an_event_with_a_config_that_is_too_large_holds_nothing_up(parts, studio
     assert 5 not in parts.registry.tasks(KEY)
 
 
+def test_an_event_without_a_config_leaves_it_as_it_is(parts, studio):
+    mirror.reconcile(parts, KEY)
+    parts.registry.add_event(KEY, "PROJECT_UPDATED", {"project": {"title": "another"}})
+    mirror.apply_events(parts, KEY)
+    project = parts.registry.must_project(KEY)
+    assert (project.title, project.label_config) == ("another", CONFIG)
+
+
+def test_changes_are_looked_for_where_label_studios_clock_is_behind(parts, studio):
+    mirror.reconcile(parts, KEY)
+    parts.settings = parts.settings.model_copy(update={"reconcile_seconds": 5.0})
+    project = parts.registry.must_project(KEY)
+    assert mirror._since(parts, project) <= project.reconciled_at - 60
+
+
 def test_nothing_is_kept_of_a_project_that_is_not_known(parts, studio):
     event = created(studio.annotate(1, "sport"))
     parts.registry.add_event(KEY, "ANNOTATION_CREATED", event)

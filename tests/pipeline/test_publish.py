@@ -1,5 +1,7 @@
 """The queue in Label Studio is ours: after a publication, after each move, after every interruption."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,10 +9,12 @@ from backend.active.audit import is_audit
 from backend.errors import StudioError, UserError
 from backend.pipeline import due, mirror, publish, ranking, retrain
 from backend.pipeline.encode import encode_pool
+from backend.pipeline.predict import predict
 from backend.pipeline.ranking import rank, view
 from backend.pipeline.snapshot import take_snapshot
 from backend.pipeline.status import status
 from backend.registry import versions as records
+from backend.serving.features import FeatureStores
 from tests.fakes import CONFIG, KEY, text_of
 
 STEPS = ("plan", "push", "switch", "clean_up")
@@ -71,7 +75,10 @@ def answer(parts, studio, task, label=None):
 
 
 def ours(parts):
-    name = records.active(parts.registry, KEY).name
+    return ours_of(parts, records.active(parts.registry, KEY).name)
+
+
+def ours_of(parts, name):
     touched = parts.registry.touched(KEY)
     return [task for task in records.published(parts.registry, KEY, name) if task not in touched]
 
@@ -377,6 +384,75 @@ def test_of_a_large_pool_the_audit_tasks_that_come_next_are_encoded(parts, studi
     first = np.sort(table.audit_rank[table.audit])[: round(30 * 0.2)]
     assert np.sort(table.audit_rank[table.audit & there]) == pytest.approx(first)
     assert (there & ~table.audit).sum() == 30 - len(first)
+
+
+def test_of_a_large_pool_tasks_that_took_the_ids_of_deleted_ones_are_encoded(parts, studio, cold):
+    """Label Studio on SQLite gives ids out again."""
+    parts.settings = parts.settings.model_copy(update={"pool_candidates": 30})
+    model = publish.load(parts, parts.registry.must_project(KEY), another(parts))
+    again = range(51, 61)
+    parts.registry.delete_tasks(KEY, again)
+    studio.tasks |= {number: {"text": f"{text_of(number)[0]} anew"} for number in again}
+    mirror.reconcile(parts, KEY)
+    project = parts.registry.must_project(KEY)
+    table = parts.pools.table(parts.registry, project, 0.2)
+    assert set(table.ids[ranking.new(parts, project, model)]) == set(again)
+    rank(parts, view(parts, project, model), 5, refit=False)
+    assert not len(ranking.new(parts, project, model))
+
+
+def test_another_worker_may_go_on_where_one_has_planned(parts, studio, cold, tmp_path):
+    name = another(parts)
+    publish.plan(parts, KEY, name, name)
+    other = replace(parts, features=FeatureStores(tmp_path / "other"))
+    assert publish.push(other, KEY, name, name) == parts.settings.window
+
+
+def test_a_task_whose_text_was_changed_has_the_suggestion_of_its_text(parts, studio, cold):
+    task = ours(parts)[0]
+    other = next(number for number in studio.tasks if text_of(number)[1] != text_of(task)[1])
+    before = {row["task"]: row["result"][0]["value"] for row in studio.rows.values()}[task]
+    studio.tasks[task] = {"text": f"{text_of(other)[0]} {text_of(other)[0]}"}
+    mirror.reconcile(parts, KEY)
+    assert due.sorting(parts, parts.registry.must_project(KEY))
+    publish.resort(parts, KEY)
+    project = parts.registry.must_project(KEY)
+    now = [row["result"][0]["value"] for row in studio.rows.values() if row["task"] == task]
+    (said,) = predict(parts, project, project.asks(), [(task, studio.tasks[task])], above=0)
+    assert before not in now
+    assert now in ([], [said["result"][0]["value"]])
+    assert publish.check_order(parts, KEY)
+    assert not records.stale(parts.registry, KEY, "v0")
+
+
+def test_a_project_that_comes_back_with_fewer_tasks_has_a_whole_window(parts, studio, cold):
+    studio.gone = True
+    mirror.reconcile(parts, KEY)
+    for task in ours_of(parts, "v0")[:16]:
+        del studio.tasks[task]
+    studio.gone = False
+    mirror.reconcile(parts, KEY)
+    publish.resort(parts, KEY)
+    assert len([task for task in studio.served() if task in studio.tasks]) > 16
+
+
+def test_what_a_publication_that_broke_off_left_is_deleted(parts, studio, cold):
+    first = another(parts)
+    publish.plan(parts, KEY, first, first)
+    publish.push(parts, KEY, first, first)
+    run(parts, another(parts, "v2"))
+    assert records.unfinished(parts.registry, KEY) == [first]
+    publish.clean_up(parts, KEY, records.unfinished(parts.registry, KEY), pause_s=0)
+    assert {row["model_version"] for row in studio.rows.values()} == {"v2"}
+    assert not records.published(parts.registry, KEY, first)
+
+
+def test_no_more_is_sorted_than_the_window_has(parts, studio, cold):
+    parts.settings = parts.settings.model_copy(update={"window": 10, "fast_top": 30})
+    run(parts, another(parts))
+    publish.resort(parts, KEY)
+    assert len(studio.served()) == 10
+    assert publish.check_order(parts, KEY)
 
 
 def test_rollback_is_a_publication_under_a_new_name(parts, studio, cold):

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.problems.schema import Example, Item, Output
+from backend.simulate import measure
 from backend.simulate.summary import _audit_holds, _by_labels, _curves, _gains, aulc, labels_to, paired
+from backend.studio.schema import parse_schema
 
 
 def test_the_area_of_a_straight_line_is_its_middle():
@@ -67,19 +70,29 @@ def test_swapping_the_two_turns_the_interval_round(values):
 def test_the_audit_interval_is_held_against_pool_and_test_file_each_by_itself():
     audit = {"n": 10, "value": 0.8, "low": 0.5, "high": 0.9}
     rows = [
-        {"audit": audit, "rest": 0.7, "accuracy": 0.95},
-        {"audit": audit, "rest": 0.95, "accuracy": 0.95},
-        {"audit": audit, "rest": None, "accuracy": 0.6},
-        {"audit": None, "rest": 0.1, "accuracy": 0.1},
+        {"audit": audit, "rest": 0.7, "quality": 0.95},
+        {"audit": audit, "rest": 0.95, "quality": 0.95},
+        {"audit": audit, "rest": None, "quality": 0.6},
+        {"audit": None, "rest": 0.1, "quality": 0.1},
     ]
     assert _audit_holds([rows[:1], rows[1:]]) == {"rest_of_pool": 0.5, "test_file": pytest.approx(1 / 3)}
     assert _audit_holds([rows[3:]]) == {"rest_of_pool": None, "test_file": None}
 
 
+def test_the_audit_measures_what_is_measured_of_the_test_file():
+    """The curve's score may be another one: of spans it is micro-F1, which tasks without any do not raise."""
+    config = '<View><Text name="t" value="$text"/><Labels name="l" toName="t"><Label value="X"/></Labels></View>'
+    examples = [Example(n, Item.of("a b c"), {"l": [] if n % 5 else [(0, 1, 0, 1.0)]}) for n in range(100)]
+    nothing = {"l": [Output(answer=[], extra={"scores": []}, confidence=0.9)] * 100}
+    found = measure.quality(parse_schema(config), nothing, examples, {})
+    assert (found["accuracy"], found["quality"]) == (0, pytest.approx(0.8))
+    assert measure.audit(parse_schema(config), nothing, examples, {})["value"] == pytest.approx(0.8)
+
+
 def test_a_predicted_gain_stands_beside_what_came_on_the_test_file_and_in_the_pool():
     plan = SimpleNamespace(rounds=(50, 100, 200, 300))
     run = [
-        {"labels": labels, "accuracy": accuracy, "rest": rest, "predicted_gain": {"value": 0.1, "low": 0, "high": 0.2}}
+        {"labels": labels, "quality": accuracy, "rest": rest, "predicted_gain": {"value": 0.1, "low": 0, "high": 0.2}}
         for labels, accuracy, rest in ((50, 0.5, 0.4), (100, 0.7, 0.5), (200, 0.8, 0.7), (300, 0.9, 0.8))
     ]
     first, second, third = _gains(plan, [run])
