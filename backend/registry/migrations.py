@@ -64,6 +64,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
                 WHERE activations.project = {table}.project AND activations.created_at <= {table}.created_at), 0)"""
             for table in ("versions", "jobs")
         ),
+    ),
+    (
         # the project's tasks_stamp when the task came or its data changed
         "ALTER TABLE tasks ADD COLUMN stamp INTEGER NOT NULL DEFAULT 0",
         # 1: what was published is about data that the task no longer has
