@@ -302,6 +302,7 @@ def read_pretrained(
             source, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **more(config), **options
         )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        tokenizer.truncation_side = "right"  # else a long text comes in windows from its end, most of them lost
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(

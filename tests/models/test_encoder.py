@@ -1,5 +1,6 @@
 """The encoder: order, batches, cuts, identity, and adapters that share what they do not change."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -246,6 +247,17 @@ def test_the_least_number_of_tokens_has_room_for_a_text_beside_a_question(tiny: 
     windows = tokens.windows(LONG, before=before, stride=48)
     assert max(window.offsets.max() for window in windows) == len(LONG.rstrip())
     assert max(len(window.ids) for window in windows) == least
+
+
+def test_a_tokenizer_that_would_cut_the_beginning_cuts_the_end(
+    tiny: Path, encoder: Encoder, tmp_path: Path, device: str
+) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "left")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "truncation_side": "left"}))
+    tokens = Encoder.load(ModelSpec(str(folder), device=device, threads=1)).tokens
+    assert tokens.ids([LONG]) == encoder.tokens.ids([LONG])
+    assert [w.ids for w in tokens.windows(LONG)] == [w.ids for w in encoder.tokens.windows(LONG)]
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t"])

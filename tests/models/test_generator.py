@@ -1,6 +1,7 @@
 """What writes: batches and padding change nothing, scores are the model's own, and time is kept."""
 
 import json
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -145,6 +146,16 @@ def test_long_prompts_are_cut_and_the_frame_of_a_chat_is_kept(folder: Path, load
     assert (len(whole), whole[-1]) == (6, short.ends[0])
     assert len(cut) == 6
     assert short.ends[0] not in cut  # it is not to learn to stop there
+
+
+def test_the_beginning_of_a_long_prompt_is_read_whatever_its_tokenizer_would_cut(
+    folder: Path, load: Load, tmp_path: Path
+) -> None:
+    left = shutil.copytree(folder, tmp_path / "left")
+    config = json.loads((left / "tokenizer_config.json").read_text())
+    (left / "tokenizer_config.json").write_text(json.dumps({**config, "truncation_side": "left"}))
+    prompt = "who is " * 30 + "where"
+    assert load(left, max_tokens=8).source(prompt) == load(folder, max_tokens=8).source(prompt)
 
 
 @pytest.mark.parametrize(
