@@ -12,6 +12,9 @@ from backend.errors import ModelError
 T = TypeVar("T")
 R = TypeVar("R")
 
+# what torch says on Windows, on Linux and of cuBLAS, in exceptions that have no type of their own
+NO_MEMORY = ("not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
 
 def cores() -> int:
     """How many cores this process may use; where the system does not say, how many there are."""
@@ -40,7 +43,7 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an exception of torch says that memory ran out, on the GPU or in its CPU allocator."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in NO_MEMORY)
 
 
 def free_memory() -> None:

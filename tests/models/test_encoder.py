@@ -15,7 +15,7 @@ from torch import nn
 from transformers import T5Config
 
 from backend.errors import ModelError
-from backend.models.device import pick_device
+from backend.models.device import out_of_memory, pick_device
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec
@@ -156,6 +156,14 @@ def test_out_of_memory_halves_the_batch(encoder: Encoder, monkeypatch: pytest.Mo
 
 def _no_memory(*_: object, **__: object) -> None:
     raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_lack_of_memory_is_known_by_what_torch_says_of_it() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**15, device="cpu")
+    assert out_of_memory(caught.value)
+    assert out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes."))
+    assert out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
