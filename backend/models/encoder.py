@@ -355,6 +355,14 @@ def places(config: Any) -> int:
     return told if told > 0 else 2**31
 
 
+def known_tokens(model: Any) -> int:
+    """Ids below which the model knows every token; 2**31 where it has no table of them (CANINE)."""
+    try:
+        return len(model.get_input_embeddings().weight)
+    except (AttributeError, NotImplementedError):
+        return 2**31
+
+
 def fingerprint(model: nn.Module, read: Sequence[Any]) -> str:
     """16 hex digits of the architecture, a sample of every weight, and how texts are ``read``, as JSON values."""
     digest = hashlib.sha256()

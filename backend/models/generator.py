@@ -20,7 +20,15 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, Generation
 from backend.errors import ModelError
 from backend.models.batching import batches
 from backend.models.device import autocast, cores, in_halves, pick_device
-from backend.models.encoder import adapter_digest, fingerprint, merged, places, quiet_loading, read_pretrained
+from backend.models.encoder import (
+    adapter_digest,
+    fingerprint,
+    known_tokens,
+    merged,
+    places,
+    quiet_loading,
+    read_pretrained,
+)
 from backend.models.spec import TextSpec, resolve
 
 TEXTS = "texts.json"
@@ -87,6 +95,10 @@ class Generator:
             model, tokenizer = read_pretrained(spec.name, spec.revision, source, "TEXT_MODEL", _kind)
         base_id = fingerprint(model, [spec.prompt, spec.max_tokens, len(tokenizer)])
         model.to(pick_device(spec.device)).eval().requires_grad_(False)
+        if not model.config.is_encoder_decoder and _looks_ahead(model):  # type: ignore[union-attr]
+            raise ModelError(
+                f"{spec.name} does not write: it reads a text from both sides.", "Choose another TEXT_MODEL."
+            )
         return cls(model, tokenizer, spec, base_id)
 
     def adapted(self, directory: Path) -> "Generator":
@@ -308,6 +320,16 @@ class Generator:
 def _longest(tokenizer: Any, config: Any) -> int:
     """Tokens that the model can read, or read and write where it does both in one."""
     return int(min(tokenizer.model_max_length, places(config)))
+
+
+def _looks_ahead(model: nn.Module) -> bool:
+    """Whether what a model says at a token depends on those behind it: such a one would learn a text from itself."""
+    token = known_tokens(model) // 2
+    ids = torch.tensor([[token] * 4, [*[token] * 3, token - 1]], device=next(model.parameters()).device)
+    with torch.inference_mode():
+        logits: Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    change = (logits[0] - logits[1]).abs().amax(dim=1)  # (4,): at each token, where only the last one differs
+    return bool(change[:-1].max() > 1e-4 * change[-1])  # less is rounding
 
 
 def _plain(how: GenerationConfig) -> GenerationConfig:

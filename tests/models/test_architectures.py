@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
+from backend.errors import ModelError
 from backend.models.encoder import Encoder
 from backend.models.generator import Generator
 from backend.models.spec import ModelSpec, TextSpec
@@ -117,3 +118,12 @@ def test_a_writer(kind: str, tmp_path: Path, device: str) -> None:
     (tmp_path / "adapter").mkdir()
     train_writer(generator, {"answer": task}, TEXT_RECIPE, lambda *_: None).save(tmp_path / "adapter")
     assert texts(generator.adapted(tmp_path / "adapter").write(list(PAIRS))) == [[text] for text in PAIRS.values()]
+
+
+@pytest.mark.parametrize("kind", ["xlm-roberta", "xlnet"])
+def test_a_model_that_reads_a_text_before_it_writes_it_is_no_writer(kind: str, tmp_path: Path, device: str) -> None:
+    folder = save_tiny_writer(tmp_path / kind, "causal")
+    save(folder, AutoModelForCausalLM, kind, {**ENCODERS[kind], "eos_token_id": 0, "pad_token_id": 1})
+    with pytest.raises(ModelError, match="reads") as caught:
+        Generator.load(TextSpec(str(folder), device=device, threads=1, max_new_tokens=6))
+    assert "TEXT_MODEL" in caught.value.hint
