@@ -64,9 +64,7 @@ class Generator:
         config: Any = model.config
         self.paired = bool(config.is_encoder_decoder)  # an encoder for the prompt, a decoder for the text
         self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
-        end = tokenizer.eos_token_id
-        stops = model.generation_config.eos_token_id  # type: ignore[union-attr]
-        self.ends = [s for s in (end, *(stops if isinstance(stops, list) else [stops])) if s is not None]
+        self.ends = _ends(model, tokenizer)
         if not self.ends:
             raise ModelError(f"{spec.name} has no token that ends a text.", "Choose another TEXT_MODEL.")
         model.generation_config = _plain(model.generation_config)  # type: ignore[assignment,arg-type]
@@ -281,7 +279,8 @@ class Generator:
         """A prompt as the model reads it, in its chat template where it has one; a long one is cut at its end."""
         if not self._chats:
             ids = self._ids(prompt if self.paired else f"{prompt}\n", cut=self.longest)
-            return ids[:-1] if not self.paired and ids[-1:] == [self.tokenizer.eos_token_id] else ids
+            behind = (self.tokenizer.eos_token_id, self.tokenizer.sep_token_id)
+            return ids[:-1] if ids and not self.paired and ids[-1] in behind else ids
         room = max(1, self.longest - len(self._said("")))
         inner = self._ids(prompt, special=False)
         return self._said(prompt if len(inner) <= room else str(self.tokenizer.decode(inner[:room])))
@@ -320,6 +319,16 @@ class Generator:
 def _longest(tokenizer: Any, config: Any) -> int:
     """Tokens that the model can read, or read and write where it does both in one."""
     return int(min(tokenizer.model_max_length, places(config)))
+
+
+def _ends(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end a text, that of its tokenizer first; what stands between two texts where the model knows none
+    of them: with another tokenizer than its first one, its config may name a token that it does not have."""
+    stops, known = model.generation_config.eos_token_id, known_tokens(model)
+    for ends in ([tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])], [tokenizer.sep_token_id]):
+        if found := [end for end in ends if end is not None and end < known]:
+            return found
+    return []
 
 
 def _looks_ahead(model: nn.Module) -> bool:

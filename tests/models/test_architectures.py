@@ -46,6 +46,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
 }
 PLACES = {"mpnet": 38, "xlm-roberta": 39, "xlnet": 64}  # two and one are not for tokens; as many as there are
 ROOMY = {"max_position_embeddings": 128}
+NO_ENDS = {"bos_token_id": 50256, "eos_token_id": 50256}
 PAIRED = {
     "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
     "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "init_std": 0.2, "dropout": 0.0, "forced_eos_token_id": None,
@@ -127,3 +128,18 @@ def test_a_model_that_reads_a_text_before_it_writes_it_is_no_writer(kind: str, t
     with pytest.raises(ModelError, match="reads") as caught:
         Generator.load(TextSpec(str(folder), device=device, threads=1, max_new_tokens=6))
     assert "TEXT_MODEL" in caught.value.hint
+
+
+def test_a_writer_whose_tokenizer_only_separates_texts_ends_them_so(tmp_path: Path, device: str) -> None:
+    """GPT-2 with BERT's tokenizer: by its config 50256 ends a text, which is no token that it has."""
+    folder = save(save_tiny_bert(tmp_path / "gpt2"), AutoModelForCausalLM, "gpt2", {**WRITERS["gpt2"], **NO_ENDS})
+    generator = Generator.load(TextSpec(str(folder), device=device, threads=1, max_new_tokens=6))
+    assert generator.tokenizer.convert_ids_to_tokens(generator.source("how many")) == ["[CLS]", "how", "many"]
+    assert generator.tokenizer.convert_ids_to_tokens(generator.target("city")) == ["city", "[SEP]"]
+    task = TextTask(list(PAIRS), [(text,) for text in PAIRS.values()], START)
+    (tmp_path / "adapter").mkdir()
+    train_writer(generator, {"answer": task}, TEXT_RECIPE, lambda *_: None).save(tmp_path / "adapter")
+    assert texts(generator.adapted(tmp_path / "adapter").write(list(PAIRS))) == [[text] for text in PAIRS.values()]
+    generator.tokenizer.sep_token = None
+    with pytest.raises(ModelError, match="ends a text"):
+        Generator(generator.model, generator.tokenizer, generator.spec, "0")
