@@ -334,11 +334,9 @@ def _no_pooler(config: Any) -> dict[str, bool]:
 
 
 def _tokens(spec: ModelSpec, tokenizer: Any, model: nn.Module) -> Tokens:
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    if pad is None:
-        raise ModelError(f"The tokenizer of {spec.name} has no padding token.", "Choose another BASE_MODEL.")
+    pad = filling(model, tokenizer.pad_token_id, tokenizer.eos_token_id)
     longest = min(spec.max_tokens, tokenizer.model_max_length, _positions(model))
-    return Tokens(tokenizer, spec.text_prefix, int(longest), int(pad), threading.Lock())
+    return Tokens(tokenizer, spec.text_prefix, int(longest), pad, threading.Lock())
 
 
 def _positions(model: nn.Module) -> int:
@@ -361,6 +359,12 @@ def known_tokens(model: Any) -> int:
         return len(model.get_input_embeddings().weight)
     except (AttributeError, NotImplementedError):
         return 2**31
+
+
+def filling(model: nn.Module, *ids: int | None) -> int:
+    """The first of these tokens that the model knows, to fill batches up with. It is masked, so that any other does."""
+    known = known_tokens(model)
+    return next((token for token in ids if token is not None and token < known), 0)
 
 
 def fingerprint(model: nn.Module, read: Sequence[Any]) -> str:

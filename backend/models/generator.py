@@ -22,6 +22,7 @@ from backend.models.batching import batches
 from backend.models.device import autocast, cores, in_halves, pick_device
 from backend.models.encoder import (
     adapter_digest,
+    filling,
     fingerprint,
     known_tokens,
     merged,
@@ -74,7 +75,7 @@ class Generator:
         if self.paired and first is None:
             raise ModelError(f"{spec.name} has no token that a text begins with.", "Choose another TEXT_MODEL.")
         self.start = first or 0  # what a decoder with an encoder reads first
-        self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.ends[0]
+        self.pad = filling(model, tokenizer.pad_token_id, self.ends[0])
         self.longest = _longest(tokenizer, config) - (0 if self.paired else spec.max_new_tokens)
         written = places(config) if self.paired else self.longest + spec.max_new_tokens
         if written <= spec.max_new_tokens:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import T5Config
+from transformers import AutoTokenizer, T5Config
 
 from backend.errors import ModelError
 from backend.models.device import out_of_memory, pick_device
@@ -51,6 +51,18 @@ def test_long_texts_are_cut_to_what_the_model_can_read(encoder: Encoder) -> None
     assert encoder.tokens.max_tokens == 40  # the setting says 256, the model has 40 positions
     long = encoder.embed(["river " * 5000, "river " * 38])
     assert long[0] == pytest.approx(long[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("token", ["<new>", None])
+def test_a_padding_token_that_the_model_does_not_know_is_not_read(
+    tiny: Path, encoder: Encoder, tmp_path: Path, token: str | None
+) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "padded")
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    tokenizer.pad_token = token
+    tokenizer.save_pretrained(str(folder))
+    padded = Encoder.load(ModelSpec(str(folder), device=str(encoder.device), threads=1))
+    assert padded.embed(TEXTS) == pytest.approx(encoder.embed(TEXTS), abs=1e-5)
 
 
 def test_progress_reaches_the_end(encoder: Encoder) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import processors
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from backend.active.head import LinearHead
 from backend.errors import ModelError
@@ -304,6 +304,16 @@ def test_a_model_that_does_not_write_is_refused(tmp_path: Path, load: Load) -> N
     with pytest.raises(ModelError) as caught:
         load(tmp_path / "nowhere")
     assert "TEXT_MODEL" in caught.value.sentence()
+
+
+def test_a_padding_token_that_the_model_does_not_know_is_not_read(
+    folder: Path, generator: Generator, load: Load, tmp_path: Path
+) -> None:
+    padded = shutil.copytree(folder, tmp_path / "padded")
+    tokenizer = AutoTokenizer.from_pretrained(str(padded))
+    tokenizer.add_special_tokens({"pad_token": "<new>"})
+    tokenizer.save_pretrained(str(padded))
+    assert texts(load(padded).write(PROMPTS)) == texts(generator.write(PROMPTS))
 
 
 # ------------------------------------------------------------------------------------------------------------ training
