@@ -340,11 +340,13 @@ def _tokens(spec: ModelSpec, tokenizer: Any, model: nn.Module) -> Tokens:
 
 
 def _positions(model: nn.Module) -> int:
-    """How many tokens the model can tell apart; RoBERTa's first positions are not for tokens."""
+    """How many tokens the model can tell apart; RoBERTa's first positions are not for tokens, nor YOSO's last ones."""
+    told = places(model.config)
     for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return places(model.config)
+        if name.endswith("position_embeddings") and hasattr(module, "padding_idx"):
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
+            return min(told, len(module.weight) - first)
+    return told
 
 
 def places(config: Any) -> int:
