@@ -126,8 +126,8 @@ class Encoder:
 
     def __init__(self, model: nn.Module, tokens: Tokens, spec: ModelSpec, base_id: str) -> None:
         self.model, self.tokens, self.spec, self.base_id = model, tokens, spec, base_id
-        self.dim = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.device = next(model.parameters()).device
+        self.dim = self._width()
         self.frozen = self
 
     @classmethod
@@ -174,6 +174,15 @@ class Encoder:
         found = Encoder(model, self.tokens, self.spec, adapter_digest(self.base_id, directory))
         found.frozen = self.frozen
         return found
+
+    def _width(self) -> int:
+        """D, of the state of one token: some models (OPT) project theirs from the width that the config tells."""
+        one = self.tokens.batch([[self.tokens.pad]], self.device)
+        try:
+            with torch.inference_mode():
+                return last_hidden(self.model, one).shape[2]
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise ModelError(f"{self.spec.name} cannot read a text: {error}", "Choose another BASE_MODEL.") from error
 
     def _forward(self, ids: Sequence[Sequence[int]]) -> Floats:
         """Features (B, D) of one batch."""

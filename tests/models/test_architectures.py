@@ -41,9 +41,13 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "albert": {**SMALL, "embedding_size": 16},
     "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64, "initializer_range": 0.2},
     "gpt2": {**GPT2, "initializer_range": 0.2},
+    "opt": {
+        "hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "max_position_embeddings": 40, "word_embed_proj_dim": 16, "init_std": 0.2, "pad_token_id": 0,
+    },
     "qwen3": GROUPED,
     "gemma3_text": GROUPED,
-}
+}  # fmt: skip
 PLACES = {"mpnet": 38, "xlm-roberta": 39, "xlnet": 64}  # two and one are not for tokens; as many as there are
 ROOMY = {"max_position_embeddings": 128}
 NO_ENDS = {"bos_token_id": 50256, "eos_token_id": 50256}
@@ -94,6 +98,14 @@ def test_places_that_are_not_for_tokens_are_not_counted(kind: str, places: int, 
     encoder = Encoder.load(ModelSpec(str(folder), device=device, threads=1, max_tokens=64))
     assert encoder.tokens.max_tokens == places
     assert np.isfinite(encoder.embed(["how many " * 60])).all()
+
+
+def test_a_model_that_cannot_read_a_text_is_refused(tmp_path: Path, device: str) -> None:
+    """Nystromformer reads so many tokens at once, neither more nor less, unless it has as many landmarks."""
+    only = {**SMALL, "num_landmarks": 8, "segment_means_seq_len": 64}
+    folder = save(save_tiny_bert(tmp_path / "only"), AutoModel, "nystromformer", only)
+    with pytest.raises(ModelError, match="cannot read a text"):
+        Encoder.load(ModelSpec(str(folder), device=device, threads=1))
 
 
 def logp_of_transformers(generator: Generator, prompt: str) -> float:
