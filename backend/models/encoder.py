@@ -209,9 +209,12 @@ def merged(model: nn.Module, directory: Path, name: str) -> nn.Module:
     """
     from peft import PeftModel
 
+    device = next(model.parameters()).device
     try:
         with without_alias_warning():
-            with_adapter = PeftModel.from_pretrained(share(model), str(directory), is_trainable=False)
+            with_adapter = PeftModel.from_pretrained(
+                share(model), str(directory), is_trainable=False, torch_device=str(device)
+            )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"The adapter in {directory} does not fit {name}: {error}") from error
     _own_adapted_weights(with_adapter)

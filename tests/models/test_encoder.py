@@ -139,6 +139,14 @@ def test_several_versions_serve_several_threads_at_once(encoder: Encoder, tmp_pa
         assert answer == pytest.approx(expected[i % 3], abs=1e-5)
 
 
+def test_an_adapter_is_loaded_to_the_device_of_its_model(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = random_adapter(encoder, tmp_path / "a")
+    monkeypatch.setattr("peft.peft_model.infer_device", lambda: pytest.fail("on any GPU that is there"))
+    assert encoder.adapted(folder).device == encoder.device
+
+
 def test_an_adapter_for_another_model_is_refused(encoder: Encoder, tmp_path: Path) -> None:
     folder = random_adapter(encoder, tmp_path / "a")
     weights = load_file(folder / "adapter_model.safetensors")
