@@ -140,7 +140,13 @@ class Encoder:
         tokens = _tokens(spec, tokenizer, model)
         base_id = fingerprint(model, [tokens.prefix, tokens.max_tokens, len(tokens.tokenizer)])
         model.to(pick_device(spec.device)).eval().requires_grad_(False)
-        return cls(model, tokens, spec, base_id)
+        found = cls(model, tokens, spec, base_id)
+        if found._reads_padding():
+            raise ModelError(
+                f"{spec.name} reads the padding of a batch: a text's features depend on the texts beside it.",
+                "Choose another BASE_MODEL.",
+            )
+        return found
 
     def embed(self, texts: Sequence[str], on_progress: Progress | None = None) -> Floats:
         """Features (N, D), float32, in the order of the texts; (0, D) without texts."""
@@ -183,6 +189,12 @@ class Encoder:
                 return last_hidden(self.model, one).shape[2]
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise ModelError(f"{self.spec.name} cannot read a text: {error}", "Choose another BASE_MODEL.") from error
+
+    def _reads_padding(self) -> bool:
+        """Whether a text has other features beside a longer one, by more than rounding (FNet, ConvBERT, YOSO)."""
+        short, long = self.tokens.ids(["a", "a b c d e f"])
+        alone, beside = self._forward([short])[0], self._forward([short, long])[0]
+        return bool(np.linalg.norm(alone - beside) > 0.05 * np.linalg.norm(alone))
 
     def _forward(self, ids: Sequence[Sequence[int]]) -> Floats:
         """Features (B, D) of one batch."""
@@ -352,7 +364,7 @@ def _tokens(spec: ModelSpec, tokenizer: Any, model: nn.Module) -> Tokens:
 
 
 def _positions(model: nn.Module) -> int:
-    """How many tokens the model can tell apart; RoBERTa's first positions are not for tokens, nor YOSO's last ones."""
+    """How many tokens the model can tell apart; RoBERTa's first positions are not for tokens, nor MRA's last ones."""
     told = places(model.config)
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and hasattr(module, "padding_idx"):
