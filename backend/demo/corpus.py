@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from backend.demo.formats import FORMATS, Format, Labelled, Row, choices_config, labels_of, most_stars
+from backend.demo.formats import FORMATS, ONE_AT_LEAST, Format, Labelled, Row, choices_config, labels_of, most_stars
 from backend.errors import UserError
 from backend.problems.examples import learnable
 from backend.problems.schema import Example, Schema
@@ -52,7 +52,7 @@ class Corpus:
             except UserError as error:
                 unreadable.append(f"{task.name} for one: {error}")
                 continue
-            targets = decode(schema, [{"result": task.result}], item) or {}
+            targets = decode(schema, task.annotations or [{"result": task.result}], item) or {}
             if targets:
                 found.append(Example(len(found), item, targets))
             unknown += [f"{task.name} for one: {answer}." for answer in _unknown(task, left_out | set(targets))][:1]
@@ -139,7 +139,8 @@ def read_corpus(path: Path, config: Path | None = None) -> Corpus:
 
 
 def read_pair(data: Path, test: Path, config: Path | None = None) -> tuple[Corpus, Corpus]:
-    """Both files, with one label config: that of the first. Raises UserError where the second has other labels."""
+    """Both files, with one label config: that of the first, which asks for a label of each task only if each of both
+    files has one. Raises UserError where the second has other labels."""
     train, held_back = read_corpus(data, config), read_corpus(test, config)
     if config is not None:
         return train, Corpus(train.config, held_back.tasks)
@@ -149,6 +150,8 @@ def read_pair(data: Path, test: Path, config: Path | None = None) -> tuple[Corpu
     stars = most_stars(held_back.tasks)
     if stars > most_stars(train.tasks):
         raise UserError(f"The test file has a task with {stars} stars, more than any of the data.")
+    if ONE_AT_LEAST not in held_back.config:
+        train = Corpus(train.config.replace(f" {ONE_AT_LEAST}", ""), train.tasks)
     return train, Corpus(train.config, held_back.tasks)
 
 
@@ -178,15 +181,15 @@ def _format_of(path: Path, row: Row) -> Format:
 
 
 def _export(path: Path, text: str) -> tuple[Labelled, ...]:
-    """Tasks of an export in Label Studio's JSON format: of each the newest annotation that was not cancelled."""
+    """Tasks of an export in Label Studio's JSON format that have an annotation which was not cancelled."""
     try:
         tasks = json.loads(text)
         found = []
         for task in tasks:
-            given = [a for a in task["annotations"] if not a.get("was_cancelled")]
+            given = tuple(a for a in task["annotations"] if not a.get("was_cancelled"))
             if given:
                 name = f"task {task.get('id', 'without an id')}"
-                found.append(Labelled(task["data"], list(given[-1].get("result") or []), name))
+                found.append(Labelled(task["data"], list(given[-1].get("result") or []), name, given))
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{path} is no export of Label Studio ({error}).", "Export the project as JSON (not JSON-MIN)."

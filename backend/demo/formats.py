@@ -20,11 +20,13 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Labelled:
-    """A task's data and the result that a person gave it; ``name`` is what messages call it."""
+    """A task's data and the result that a person gave it; ``name`` is what messages call it; ``annotations``: all that
+    people gave it, in an export, of which ``result`` is the last."""
 
     data: Mapping[str, Any]
     result: Result
     name: str = field(default="", compare=False)
+    annotations: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
 
     @classmethod
     def choice(cls, text: str, label: str) -> "Labelled":
@@ -118,12 +120,14 @@ def choices_config(labels: Sequence[str]) -> str:
     )
 
 
+ONE_AT_LEAST = 'required="true"'
+
+
 def multiple_config(rows: Sequence[Row]) -> str:
     """A label config that asks for any number of the rows' labels; for one at least where each row has one."""
     labels = sorted({label for row in rows for label in row["labels"]})
-    required = str(all(row["labels"] for row in rows)).lower()
-    single = choices_config(labels)
-    return single.replace('choice="single"', f'choice="multiple" required="{required}"', 1)
+    several = 'choice="multiple"' + (f" {ONE_AT_LEAST}" if all(row["labels"] for row in rows) else "")
+    return choices_config(labels).replace('choice="single"', several, 1)
 
 
 def spans_config(rows: Sequence[Row]) -> str:

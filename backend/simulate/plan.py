@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -59,6 +60,7 @@ class Plan:
         content = asdict(self)
         for model in filter(None, (content["model"], content["text"])):
             del model["threads"], model["device"]
+        del content["recipe"]["seed"]  # each run has its own
         for name in ("text", "config", "weights"):
             if not content[name]:
                 del content[name]
@@ -105,10 +107,14 @@ def _schedule(settings: Settings, labels: int, adapter: Adapter, batch: int) -> 
     return found
 
 
+_CONTENT = re.compile(r":([0-9a-f]{16}(?::\d+)?)$")  # of what :func:`_digest` says, and how many of its tasks
+
+
 def _digest(path: Path) -> str:
     """Name and content of a file in one word."""
     try:
-        return f"{path.parent.name}/{path.name}:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+        whole = path.resolve()
+        return f"{whole.parent.name}/{whole.name}:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
 
@@ -178,8 +184,18 @@ def open_folder(out: Path, plan: Plan) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / "plan.json"
     text = json.dumps(plan.to_json(), indent=1, sort_keys=True)
-    if path.exists() and path.read_text() != text:
-        before, now = json.loads(path.read_text()), plan.to_json()
-        differing = ", ".join(sorted(k for k in {*now, *before} if now.get(k) != before.get(k)))
+    before = _settled(json.loads(path.read_text())) if path.exists() else None
+    now = _settled(json.loads(text))
+    if before is not None and before != now:
+        differing = ", ".join(sorted(name for name in {*now, *before} if now.get(name) != before.get(name)))
         raise UserError(f"{out} holds a simulation with another {differing}.", "Give another --out, or delete it.")
     path.write_text(text)
+
+
+def _settled(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a plan's JSON makes a result another one, each by its name: of files their content."""
+    parts = {name: value for name, value in plan.items() if isinstance(value, Mapping) and name != "weights"}
+    flat = {f"{name}: {inner}": value for name, part in parts.items() for inner, value in part.items()}
+    files = {name: _CONTENT.findall(str(plan.get(name, ""))) for name in ("data", "test", "config")}
+    rest = {name: value for name, value in plan.items() if name not in parts and name not in files}
+    return {**flat, **files, **rest}

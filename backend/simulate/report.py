@@ -25,7 +25,7 @@ td, th {{ padding: .3em .8em; border-bottom: 1px solid #ddd; text-align: left }}
 
 def write_report(results: Results, out: Path) -> None:
     """``curves.png``, ``report.html`` and ``table.md`` in ``out``."""
-    (out / "table.md").write_text(table(results) + "\n")
+    (out / "table.md").write_text(table(results) + "\n", encoding="utf-8")
     _picture(results, out / "curves.png")
     _page(results, out / "report.html")
 
@@ -148,7 +148,7 @@ def _page(results: Results, path: Path) -> None:
         figure.to_html(full_html=False, include_plotlyjs=True),
         f"<table>{_tr('th', header)}{''.join(_tr('td', row) for row in rows)}</table>",
     ]
-    path.write_text(PAGE.format(body="\n".join(body)))
+    path.write_text(PAGE.format(body="\n".join(body)), encoding="utf-8")
 
 
 def _tr(tag: str, cells: list[str]) -> str:

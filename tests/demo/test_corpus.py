@@ -111,6 +111,46 @@ def test_tasks_without_their_text_and_answers_that_the_config_does_not_know_are_
     assert read([*good, empty])[1] == []
 
 
+@pytest.mark.parametrize(
+    ("answers", "learned"),
+    [
+        ([(1, "a", 1), (2, "a", 2), (3, "b", 3)], "a"),  # who, what, when
+        ([(1, "a", 2), (1, "b", 1)], "a"),
+        ([(1, "a", 1), (2, None, 2)], "a"),
+        ([(1, "b", 1), (1, "a", 2)], "a"),
+    ],
+)
+def test_of_an_export_that_is_learned_which_a_project_learns(tmp_path, answers, learned):
+    """The newest answer of each person, and the label with most votes."""
+    given = [
+        {
+            "id": at,
+            "completed_by": {"id": who},
+            "updated_at": f"2026-01-0{day}T00:00:00Z",
+            "result": [] if label is None else Labelled.choice("", label).result,
+        }
+        for at, (who, label, day) in enumerate(answers)
+    ]
+    (tmp_path / "export.json").write_text(json.dumps([{"data": {"text": "x"}, "annotations": given}]))
+    (tmp_path / "config.xml").write_text(choices_config(["a", "b"]))
+    corpus = read_corpus(tmp_path / "export.json", tmp_path / "config.xml")
+    schema = parse_schema(corpus.config)
+    (found,) = corpus.examples(schema)
+    assert found.targets["label"].tolist() == [learned == "a", learned == "b"]
+
+
+def test_a_test_file_may_have_tasks_that_no_label_fits(tmp_path):
+    """Though each task of the data has one."""
+    lines = [json.dumps({"text": f"text {n}", "labels": labels}) for n, labels in enumerate((["p"], ["q"], [], ["p"]))]
+    (tmp_path / "data.jsonl").write_text("\n".join([*lines[:2], lines[3]]))
+    (tmp_path / "test.jsonl").write_text("\n".join(lines))
+    data, test = read_pair(tmp_path / "data.jsonl", tmp_path / "test.jsonl")
+    assert len(test.examples(parse_schema(test.config))) == 4
+    alone, _ = read_pair(tmp_path / "data.jsonl", tmp_path / "data.jsonl")
+    assert "empty" not in parse_schema(alone.config).controls[0].options
+    assert parse_schema(data.config).controls[0].options["empty"]
+
+
 def test_an_answer_that_the_config_does_not_know_is_said_where_another_one_counts(tmp_path):
     asked = choices_config(["a", "b"]).replace("</View>", '<Rating name="stars" toName="text"/></View>')
     stars = {"from_name": "stars", "to_name": "text", "type": "rating", "value": {"rating": 9}}

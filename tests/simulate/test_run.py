@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -367,6 +368,18 @@ def test_what_is_left_out_of_an_export_is_said_with_its_file(exports):
     with pytest.raises(UserError, match="has no task with an answer") as refused:
         read_data(data, test, 1, config)
     assert "task 17" in refused.value.hint
+
+
+def test_a_folder_is_of_the_same_plan_whatever_a_file_is_called_and_the_seed_is(settings, files, tmp_path, monkeypatch):
+    run.open_folder(tmp_path / "out", plan(settings, files))
+    monkeypatch.chdir(files[0].parent)
+    relative = [Path(file.name) for file in files]
+    run.open_folder(tmp_path / "out", plan(settings.model_copy(update={"seed": 7}), relative))
+    with pytest.raises(UserError, match="another recipe: steps"):
+        run.open_folder(tmp_path / "out", plan(settings.model_copy(update={"train_steps": 7}), files))
+    files[1].write_text(files[0].read_text())
+    with pytest.raises(UserError, match="another test"):
+        run.open_folder(tmp_path / "out", plan(settings, files))
 
 
 def test_a_folder_of_another_plan_is_refused(settings, files, tmp_path):
