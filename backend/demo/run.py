@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def run_demo(
                     summary = {"seed": seed, **summary}
                     _finish(summary, json_file)
                     return 1 if summary["failed_trainings"] else 0
-                return _run_interactive(stage, f"Demo: {data.stem if data else 'BBC News'}", tasks)
+                return _run_interactive(stage, data.stem if data else "BBC News", tasks)
         except KeyboardInterrupt:
             _say("\nStopped.")
             return 130 if annotators else 0
@@ -78,11 +79,14 @@ def _load(data: Path | None, test: Path | None, seed: int) -> tuple[Corpus, Sequ
 
 
 # ------------------------------------------------------------------------------------------------------ interactive
-def _run_interactive(stage: Stage, title: str, tasks: Corpus) -> int:
-    """0, after Ctrl-C. The project of an earlier run in the same folder is used again."""
+def _run_interactive(stage: Stage, name: str, tasks: Corpus) -> int:
+    """0, after Ctrl-C. The project of an earlier run in the same folder with the same tasks is used again."""
+    title = _title(name, tasks)
     project = stage.find_project(title)
     if project is None:
         project, _ = stage.create_project(title, tasks)
+    else:
+        _say(f"Project {project} of an earlier run is used again.")
     _connect(stage, project)
     with stage.feed(project) as feed:
         _await_first_queue(stage, feed, len(tasks.tasks))
@@ -90,6 +94,13 @@ def _run_interactive(stage: Stage, title: str, tasks: Corpus) -> int:
     while True:
         stage.check()
         time.sleep(0.5)
+
+
+def _title(name: str, tasks: Corpus) -> str:
+    """The same title for the same label config and tasks, in whatever order; short enough for a project."""
+    data = sorted(json.dumps(dict(task.data), sort_keys=True) for task in tasks.tasks)
+    digest = sha256("\n".join([tasks.config, *data]).encode()).hexdigest()[:8]
+    return f"Demo: {name[:20]} ({digest})"
 
 
 def _welcome(stage: Stage, project: int) -> str:

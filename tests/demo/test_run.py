@@ -6,8 +6,12 @@ import pytest
 from typer.testing import CliRunner
 
 from backend.cli import app
+from backend.demo import run
 from backend.demo.command import check_file
+from backend.demo.corpus import Corpus
+from backend.demo.formats import Labelled, choices_config
 from backend.demo.run import _finish
+from backend.demo.stage import Stage
 from backend.errors import UserError
 
 SUMMARY = {
@@ -63,3 +67,75 @@ def test_a_summary_is_printed_also_where_it_cannot_be_written(tmp_path, capsys):
     with pytest.raises(UserError, match="cannot be written"):
         _finish(SUMMARY, tmp_path)
     assert "test accuracy     50.0%" in capsys.readouterr().out
+
+
+class Studio:
+    """The projects of a Label Studio; an import of more than 1,000 tasks is interrupted where ``interrupts``."""
+
+    def __init__(self):
+        self.titles, self.tasks, self.interrupts = {}, {}, False
+
+    def projects(self):
+        return [{"id": project, "title": title} for project, title in self.titles.items()]
+
+    def create_project(self, title, label_config):
+        project = len(self.titles) + 1
+        self.tasks[project] = []
+        return self.update_project(project, title=title)
+
+    def update_project(self, project, title):
+        assert len(title) <= 50, "Label Studio takes no more"
+        self.titles[project] = title
+        return {"id": project}
+
+    def import_tasks(self, project, tasks):
+        if self.interrupts and self.tasks[project]:
+            raise KeyboardInterrupt
+        self.tasks[project] += tasks
+        return list(range(len(tasks)))
+
+
+def corpus(word, n=3):
+    return Corpus(choices_config(["a", "b"]), tuple(Labelled.choice(f"{word} {at}", "ab"[at % 2]) for at in range(n)))
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Opens the project of a name and its tasks, as a demo for people does; its number."""
+
+    def connect(stage, project):
+        stage.connected = project
+        raise KeyboardInterrupt
+
+    def opened(studio, name, tasks):
+        stage = Stage.__new__(Stage)
+        stage.studio, stage.connected = studio, None
+        with pytest.raises(KeyboardInterrupt):
+            run._run_interactive(stage, name, tasks)
+        return stage.connected
+
+    monkeypatch.setattr(run, "_connect", connect)
+    return opened
+
+
+def test_a_project_is_used_again_for_the_same_tasks_and_labels_and_no_others(opened, capsys):
+    studio = Studio()
+    assert opened(studio, "train", corpus("question")) == 1
+    assert "used again" not in capsys.readouterr().out
+    assert opened(studio, "train", corpus("question").shuffled(5)) == 1
+    assert "Project 1 of an earlier run is used again" in capsys.readouterr().out
+    assert opened(studio, "train", corpus("film")) == 2
+    assert opened(studio, "train", Corpus(choices_config(["a", "b", "c"]), corpus("film").tasks)) == 3
+    assert opened(studio, "a file with a rather long name, of the year 2024", corpus("film")) == 4
+    assert studio.titles[1].startswith("Demo: train (")
+    assert [task["data"]["text"] for task in studio.tasks[2]] == ["film 0", "film 1", "film 2"]
+
+
+def test_a_project_whose_import_was_interrupted_is_not_used_again(opened):
+    studio, tasks = Studio(), corpus("article", 1001)
+    studio.interrupts = True
+    assert opened(studio, "BBC News", tasks) is None
+    studio.interrupts = False
+    assert [opened(studio, "BBC News", tasks) for _ in range(2)] == [2, 2]
+    assert [len(found) for found in studio.tasks.values()] == [1000, 1001]
+    assert studio.titles[1] == studio.titles[2] + " (unfinished)"
