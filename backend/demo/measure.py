@@ -26,7 +26,8 @@ Answer = tuple[str, Result]  # a version's name, and what it says of a task
 def measure_accuracy(
     stage: Stage, uid: str, config: str, items: Sequence[Labelled], seconds: list[float]
 ) -> tuple[str, float]:
-    """The version that answered and the mean quality of its answers, in [0, 1], over all ``items``.
+    """The version that answered and the mean quality of its answers, in [0, 1], over all ``items``, each of which has a
+    result that says something.
 
     Asks ``/predict`` as Label Studio does, 100 texts a call, and appends the seconds of each call to ``seconds``. When
     another version becomes active on the way, all is asked again.
@@ -90,7 +91,7 @@ def _quality(schema: Schema, result: Result, gold: Labelled) -> float:
             problem = problem_for(control)
             output = problem.sure(said[control.name]) if control.name in said else Output()
             found.append(problem.quality(control, output, wanted[control.name]))
-    return float(np.mean(found)) if found else 0.0
+    return float(np.mean(found))
 
 
 def order_problem(stage: Stage, project: int, feed: StatusFeed) -> str | None:

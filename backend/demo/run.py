@@ -13,10 +13,11 @@ from backend.demo.command import check_file, make_folder, terminated_like_interr
 from backend.demo.corpus import Corpus, bbc_news, check_learnable, read_corpus, read_pair
 from backend.demo.curve import Curve
 from backend.demo.feed import Status, StatusFeed, settled
-from backend.demo.formats import Labelled
+from backend.demo.formats import Labelled, labels_of
 from backend.demo.measure import serve_problem, summary_ms
 from backend.demo.stage import Stage
 from backend.errors import UserError
+from backend.problems.schema import Schema
 from backend.studio.schema import parse_schema
 
 OBSERVERS = 3  # new users who ask for a task at the end, to see the order in which Label Studio serves
@@ -75,7 +76,30 @@ def _load(data: Path | None, test: Path | None, seed: int) -> tuple[Corpus, Sequ
     for note in notes:
         _say(note)
     check_learnable(schema, examples)
-    return tasks.shuffled(seed), held_back.tasks
+    if test is None:
+        return tasks.shuffled(seed), ()
+    if data is None:
+        known = {label for control in schema.controls for label in control.labels}
+        if unknown := sorted(labels_of(held_back.tasks) - known):
+            raise UserError(f"The test file has labels that the label config has not: {', '.join(unknown[:10])}.")
+    return tasks.shuffled(seed), _measured(test, Corpus(tasks.config, held_back.tasks), schema)
+
+
+def _measured(test: Path, held_back: Corpus, schema: Schema) -> list[Labelled]:
+    """The tasks of the test file whose result says something; says what is lost. Raises UserError where none is left.
+
+    Any other would count as answered wrongly by every version.
+    """
+    found = [task for task in held_back.tasks if Corpus(held_back.config, (task,)).examples(schema)]
+    notes = held_back.read(schema)[1]
+    if not found:
+        asked = ", ".join(control.name for control in schema.controls)
+        raise UserError(f"{test} has no task with an answer to {asked}.", " ".join(notes))
+    if len(found) < len(held_back.tasks):
+        notes.append(f"{len(found)} of {len(held_back.tasks)} tasks have an answer that measures.")
+    for note in notes:
+        _say(f"{test}: {note}")
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------ interactive

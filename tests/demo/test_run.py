@@ -1,5 +1,6 @@
 """What the demo says of wrong options before it starts anything, and of its results at the end."""
 
+import json
 import os
 
 import pytest
@@ -139,3 +140,36 @@ def test_a_project_whose_import_was_interrupted_is_not_used_again(opened):
     assert [opened(studio, "BBC News", tasks) for _ in range(2)] == [2, 2]
     assert [len(found) for found in studio.tasks.values()] == [1000, 1001]
     assert studio.titles[1] == studio.titles[2] + " (unfinished)"
+
+
+def lines(path, *rows):
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_test_tasks_whose_answers_say_nothing_measure_nothing_and_that_is_said(tmp_path, capsys):
+    def spans(*places):
+        return {"text": "hello world", "spans": [{"start": s, "end": e, "label": label} for s, e, label in places]}
+
+    data = lines(tmp_path / "data", spans((0, 5, "p")), spans((6, 11, "q")))
+    blank = spans((5, 6, "p"))  # a space is no place
+    test = lines(tmp_path / "test", blank, spans((0, 5, "q")), spans((0, 5, "p")))
+    _, measured = run._load(data, test, 0)
+    assert [task.name for task in measured] == ["line 2", "line 3"]
+    said = capsys.readouterr().out
+    assert f"{test}: 1 of 3 tasks have answers to a control of which the label config knows none" in said
+    assert f"{test}: 2 of 3 tasks have an answer that measures." in said
+    run._load(data, lines(test, spans((0, 5, "q"))), 0)
+    assert not capsys.readouterr().out
+    with pytest.raises(UserError, match="no task with an answer to label"):
+        run._load(data, lines(test, blank), 0)
+
+
+def test_a_test_file_for_the_articles_has_their_labels(tmp_path, monkeypatch):
+    articles = Corpus("", tuple(Labelled.choice(f"about {topic}", topic) for topic in ("sports", "tech")))
+    monkeypatch.setattr(run, "bbc_news", lambda: articles)
+    test = lines(tmp_path / "test", {"text": "a goal", "label": "sport"}, {"text": "rain", "label": "weather"})
+    with pytest.raises(UserError, match="label config has not: sport, weather"):
+        run._load(None, test, 0)
+    assert len(run._load(None, lines(test, {"text": "a goal", "label": "sports"}), 0)[1]) == 1
+    assert len(run._load(None, None, 0)[1]) == 0
