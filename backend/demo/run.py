@@ -1,6 +1,7 @@
 """``ls-active demo``: up until Ctrl-C for people, or headless with simulated annotators and a summary."""
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -128,7 +129,7 @@ def _title(name: str, tasks: Corpus) -> str:
 
 
 def _welcome(stage: Stage, project: int) -> str:
-    who, program = stage.studio_server.credentials, Path(sys.prefix) / "bin" / "ls-active"
+    who, program = stage.studio_server.credentials, shlex.quote(str(Path(sys.prefix) / "bin" / "ls-active"))
     return f"""
   Label Studio   {stage.studio_server.url}/projects/{project}/data
   user           {who.user}
@@ -139,7 +140,7 @@ def _welcome(stage: Stage, project: int) -> str:
   2. Answer a few: the head is refitted after each answer and the top of the queue changes within seconds.
   3. After {stage.settings.retrain_after_labels} answers a LoRA training starts;
      a minute or two later a new version is active and the queue is new.
-  4. See it happen:   cd {stage.folder} && {program} status {project}
+  4. See it happen:   cd {shlex.quote(str(stage.folder))} && {program} status {project}
      and              {program} doctor {project}
 
   Ctrl-C ends both servers; `{stage.folder}` keeps everything for the next time.

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -140,6 +142,17 @@ def test_a_project_whose_import_was_interrupted_is_not_used_again(opened):
     assert [opened(studio, "BBC News", tasks) for _ in range(2)] == [2, 2]
     assert [len(found) for found in studio.tasks.values()] == [1000, 1001]
     assert studio.titles[1] == studio.titles[2] + " (unfinished)"
+
+
+def test_commands_to_try_can_be_pasted_wherever_the_folder_is(tmp_path, monkeypatch):
+    who = SimpleNamespace(user="u", password="p")
+    server, settings = SimpleNamespace(url="http://x", credentials=who), SimpleNamespace(retrain_after_labels=20)
+    monkeypatch.setattr(run.sys, "prefix", "/opt/it's here")
+    folder = tmp_path / "a b"
+    said = run._welcome(SimpleNamespace(studio_server=server, settings=settings, folder=folder), 3)
+    there, doctor = (line for line in said.splitlines() if "ls-active" in line)
+    assert shlex.split(there.split(":", 1)[1])[:4] == ["cd", str(folder), "&&", "/opt/it's here/bin/ls-active"]
+    assert shlex.split(doctor)[1:] == ["/opt/it's here/bin/ls-active", "doctor", "3"]
 
 
 def lines(path, *rows):
