@@ -5,7 +5,6 @@ A further form is one entry in :data:`FORMATS`.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -13,6 +12,7 @@ from backend.errors import UserError
 from backend.studio.objects import read_list
 
 STARS, MOST_STARS = 5, 100
+LARGEST = 1e30  # number, up or down, that counts where an answer is read
 
 Result = list[dict[str, Any]]
 Row = Mapping[str, Any]
@@ -215,11 +215,11 @@ def rating_config(rows: Sequence[Row]) -> str:
 
 
 def check_number(row: Row) -> None:
-    """Raises ValueError where ``number`` is no number, or ``text`` is no text."""
+    """Raises ValueError where ``number`` is no number, or too large, or ``text`` is no text."""
     check_texts("text")(row)
     number = row["number"]
-    if not isinstance(number, int | float) or isinstance(number, bool) or not isfinite(number):
-        raise ValueError("`number` must be a number")
+    if not isinstance(number, int | float) or isinstance(number, bool) or not abs(number) <= LARGEST:
+        raise ValueError("`number` must be a number from -1e30 to 1e30")
 
 
 def number_config(rows: Sequence[Row]) -> str:

@@ -335,8 +335,11 @@ def test_numbers_are_asked_for_between_the_least_and_the_largest(tmp_path):
     for bad in ("3", True, None):
         with pytest.raises(UserError, match="line 1"):
             read_corpus(write(tmp_path, json.dumps({"text": "a", "number": bad})))
-    with pytest.raises(UserError, match="line 1"):
-        read_corpus(write(tmp_path, '{"text": "a", "number": Infinity}'))
+    for bad in ("Infinity", "NaN", "1e300", "-1.1e30", "1" + "0" * 400):
+        with pytest.raises(UserError, match="line 1: `number` must be a number from -1e30 to 1e30"):
+            read_corpus(write(tmp_path, f'{{"text": "a", "number": {bad}}}'))
+    largest = read_corpus(write(tmp_path, '{"text": "a", "number": 1e30}'))
+    assert decode(schema, [{"result": largest.tasks[0].result}])["number"] == 1e30
 
 
 def test_pairs_have_a_side_that_is_preferred_or_none(tmp_path):
