@@ -3,14 +3,17 @@
 A further form is one entry in :data:`FORMATS`.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from backend.errors import UserError
 from backend.studio.objects import read_list
 
+NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 STARS, MOST_STARS = 5, 100
 LARGEST = 1e30  # number, up or down, that counts where an answer is read
 
@@ -105,6 +108,12 @@ def labels_of(tasks: Iterable[Labelled]) -> set[str]:
     return found
 
 
+def check_answered(path: Path, tasks: Iterable[Labelled]) -> None:
+    """Raises UserError, which names the file, where all tasks are left empty: some label configs then have no label."""
+    if not any(task.result for task in tasks):
+        raise UserError(f"{path}: no line has a label, a span, an answer or a preference, so nothing can be learned.")
+
+
 def most_stars(tasks: Iterable[Labelled]) -> int:
     """The highest rating of the tasks' results, at least the usual five."""
     ratings = (region["value"]["rating"] for task in tasks for region in task.result if region.get("type") == "rating")
@@ -152,6 +161,7 @@ def check_spans(row: Row) -> None:
             raise ValueError(f"the span from {start} to {end} is no place in the text of {len(row['text'])} characters")
         if not isinstance(label, str) or not label.strip():
             raise ValueError("each span needs a `label`, a text that is not empty")
+        check_storable("label", label)
 
 
 TEXT_CONFIG = """<View>
@@ -167,6 +177,8 @@ def check_written(row: Row) -> None:
     references = row.get("references", [])
     if not isinstance(references, list) or not all(isinstance(text, str) and text.strip() for text in references):
         raise ValueError("`references` must be a list of texts that are not empty")
+    for text in references:
+        check_whole("references", text)
 
 
 def check_labels(row: Row) -> None:
@@ -175,6 +187,31 @@ def check_labels(row: Row) -> None:
     labels = row["labels"]
     if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
         raise ValueError("`labels` must be a list of texts that are not empty")
+    for label in labels:
+        check_storable("labels", label)
+
+
+def check_label(row: Row) -> None:
+    """Raises ValueError where ``label`` is no label, or ``text`` is no text."""
+    check_texts("text", "label")(row)
+    check_storable("label", row["label"])
+
+
+def check_storable(key: str, label: str) -> None:
+    """Raises ValueError for a label that no label config can hold."""
+    check_whole(key, label)
+    if label.startswith("$"):
+        raise ValueError(
+            f"`{key}` has {label!r}: in a label config a label that begins with $ stands for a field of the task"
+        )
+    if found := NOT_IN_XML.search(label):
+        raise ValueError(f"`{key}` holds {found[0]!r}, which no label config can store")
+
+
+def check_whole(key: str, text: str) -> None:
+    """Raises ValueError for half of a surrogate pair."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"`{key}` holds half of a surrogate pair, which no encoding can store")
 
 
 def check_texts(*keys: str) -> Callable[[Row], None]:
@@ -184,8 +221,7 @@ def check_texts(*keys: str) -> Callable[[Row], None]:
         for key in keys:
             if not isinstance(row[key], str) or not row[key].strip():
                 raise ValueError(f"`{key}` must be a text that is not empty")
-            if any("\ud800" <= character <= "\udfff" for character in row[key]):
-                raise ValueError(f"`{key}` holds half of a surrogate pair, which no encoding can store")
+            check_whole(key, row[key])
 
     return check
 
@@ -291,7 +327,7 @@ def _asking(control: str) -> str:
 FORMATS: list[Format] = [
     Format(
         frozenset({"text", "label"}),
-        check_texts("text", "label"),
+        check_label,
         lambda row: Labelled.choice(row["text"], row["label"]),
         lambda rows: choices_config(sorted({row["label"] for row in rows})),
     ),

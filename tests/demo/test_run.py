@@ -186,3 +186,19 @@ def test_a_test_file_for_the_articles_has_their_labels(tmp_path, monkeypatch):
         run._load(None, test, 0)
     assert len(run._load(None, lines(test, {"text": "a goal", "label": "sports"}), 0)[1]) == 1
     assert len(run._load(None, None, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "a", "labels": []},
+        {"text": "a", "spans": []},
+        {"question": "?", "context": "a", "answer": None},
+        {"left": "a", "right": "b", "preferred": "tie"},
+    ],
+)
+def test_data_in_which_nothing_is_labelled_is_refused_with_its_name(tmp_path, row):
+    data = lines(tmp_path / "data", row, row)
+    for test in (None, data):
+        with pytest.raises(UserError, match=f"{data}: no line has a label, a span, an answer or a preference"):
+            run._load(data, test, 0)
