@@ -244,7 +244,9 @@ def simulate(
 def demo(
     annotators: Annotated[int, typer.Option(min=0, help="Simulated annotators; 0: label yourself.")] = 0,
     labels: Annotated[int, typer.Option(min=1, help="Labels that simulated annotators give in all.")] = 150,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the summary here.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the summary of simulated annotators here.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="JSON lines, such as `text` and `label`. Default: BBC News.")
     ] = None,

@@ -40,13 +40,16 @@ def run_demo(
     seed: int,
     wait: bool,
 ) -> int:
-    """The exit code: 0 when all went well, 1 when a server or a training failed, 130 after Ctrl-C in a headless run.
+    """The exit code: 0 when all went well, 1 when a server or a training failed, or the queue of a headless run was not
+    in order; 130 after Ctrl-C in a headless run.
 
     Label Studio and our server live in ``folder``. Without ``annotators`` both stay up until Ctrl-C.
     """
     make_folder(folder, "--folder")
     if json_file is not None:
         check_file(json_file, "--json")
+        if not annotators:
+            raise UserError("There is no summary without --annotators.", "Add --annotators 2, or leave out --json.")
     tasks, held_back = _load(data, test, seed)
     with terminated_like_interrupted():
         try:
@@ -57,7 +60,7 @@ def run_demo(
                     summary = _run_headless(stage, tasks, held_back, annotators, labels, wait)
                     summary = {"seed": seed, **summary}
                     _finish(summary, json_file)
-                    return 1 if summary["failed_trainings"] else 0
+                    return 1 if summary["failed_trainings"] or not summary["queue_in_order"] else 0
                 return _run_interactive(stage, data.stem if data else "BBC News", tasks)
         except KeyboardInterrupt:
             _say("\nStopped.")

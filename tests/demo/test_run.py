@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -100,6 +101,21 @@ class Studio:
 
 def corpus(word, n=3):
     return Corpus(choices_config(["a", "b"]), tuple(Labelled.choice(f"{word} {at}", "ab"[at % 2]) for at in range(n)))
+
+
+def test_a_run_whose_queue_was_not_in_order_or_whose_training_failed_does_not_end_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "Stage", lambda *_, **__: nullcontext())
+    data = lines(tmp_path / "data", {"text": "x", "label": "a"}, {"text": "y", "label": "b"})
+    for change, code in (({}, 0), ({"queue_in_order": False}, 1), ({"failed_trainings": 1}, 1)):
+        summary = {**SUMMARY, "training_failure": None, **change}
+        monkeypatch.setattr(run, "_run_headless", lambda *_, summary=summary: summary)
+        options = ["demo", "--annotators", "1", "--data", str(data), "--folder", str(tmp_path / "demo")]
+        assert CliRunner().invoke(app, options).exit_code == code
+
+
+def test_a_summary_without_simulated_annotators_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no summary without --annotators"):
+        demo("--folder", str(tmp_path), "--json", str(tmp_path / "summary.json"))
 
 
 @pytest.fixture
