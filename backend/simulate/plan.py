@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from backend.active.audit import audit_rank, is_audit
 from backend.active.selection import parse
 from backend.demo.corpus import Corpus, check_learnable, read_pair
+from backend.demo.formats import check_answered
 from backend.errors import UserError
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec, TextSpec
@@ -146,6 +147,8 @@ def read_data(data: Path, test: Path, most_labels: int, config: Path | None = No
     0: all, or ``TEXTS`` where texts are to be written. Raises UserError for too few tasks, answers that are all the
     same, or labels that only the test file has."""
     train, held_back = read_pair(data, test, config)
+    if config is None:
+        check_answered(data, train.tasks)
     schema = parse_schema(train.config)
     pool, lost = _examples(schema, data, train)
     measured, lost_too = _examples(schema, test, held_back)

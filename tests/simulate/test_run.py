@@ -382,6 +382,12 @@ def test_a_folder_is_of_the_same_plan_whatever_a_file_is_called_and_the_seed_is(
         run.open_folder(tmp_path / "out", plan(settings, files))
 
 
+def test_data_without_any_label_is_named(tmp_path):
+    (tmp_path / "data.jsonl").write_text('{"text": "a", "spans": []}\n{"text": "b", "spans": []}')
+    with pytest.raises(UserError, match=r"data\.jsonl: no line has a label"):
+        read_data(tmp_path / "data.jsonl", tmp_path / "data.jsonl", 2)
+
+
 def test_a_folder_of_another_plan_is_refused(settings, files, tmp_path):
     simulate(settings, files, tmp_path / "out")
     with pytest.raises(UserError, match="another batch"):
