@@ -11,11 +11,11 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from backend.errors import UserError
-from backend.studio.objects import read_list
+from backend.studio.number import LARGEST
+from backend.studio.objects import HALF_A_PAIR, read_list
 
 NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 STARS, MOST_STARS = 5, 100
-LARGEST = 1e30  # number, up or down, that counts where an answer is read
 
 Result = list[dict[str, Any]]
 Row = Mapping[str, Any]
@@ -210,7 +210,7 @@ def check_storable(key: str, label: str) -> None:
 
 def check_whole(key: str, text: str) -> None:
     """Raises ValueError for half of a surrogate pair."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if HALF_A_PAIR.search(text):
         raise ValueError(f"`{key}` holds half of a surrogate pair, which no encoding can store")
 
 

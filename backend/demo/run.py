@@ -280,7 +280,7 @@ def _finish(summary: dict[str, Any], json_file: Path | None) -> None:
     _say(f"time              {summary['seconds']:.0f} s")
     if json_file is not None:
         try:
-            json_file.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+            json_file.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
             raise UserError(f"{json_file} cannot be written: {error.strerror}.") from None
 

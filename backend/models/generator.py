@@ -20,17 +20,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, Generation
 from backend.errors import ModelError
 from backend.models.batching import batches
 from backend.models.device import autocast, cores, in_halves, pick_device
-from backend.models.encoder import (
-    adapter_digest,
-    filling,
-    fingerprint,
-    known_tokens,
-    merged,
-    places,
-    quiet_loading,
-    read_pretrained,
-)
+from backend.models.encoder import adapter_digest, fingerprint, merged, quiet_loading, read_pretrained
 from backend.models.spec import TextSpec, resolve
+from backend.models.tokens import filling, known_tokens, places
 
 TEXTS = "texts.json"
 TOKENS = ("bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id", "bad_words_ids")

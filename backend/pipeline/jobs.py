@@ -20,7 +20,7 @@ from dbos import DBOS, SetEnqueueOptions, SetWorkflowID, WorkflowHandle
 from dbos import error as engine_errors
 
 from backend.errors import StudioError, UserError
-from backend.pipeline import due, mirror, publish, retrain
+from backend.pipeline import due, mirror, publish, retrain, texts
 from backend.pipeline.encode import encode_pool, forget_features
 from backend.pipeline.parts import Parts
 from backend.pipeline.ranking import new
@@ -161,12 +161,12 @@ def encode(key: str) -> None:
 @DBOS.workflow()
 def write(key: str) -> None:
     """Write texts for tasks that came to the top, which takes seconds for each."""
-    _step("write", lambda: publish.write_more(parts(), key))
+    _step("write", lambda: texts.write_more(parts(), key))
 
 
 def _write_later(key: str) -> None:
     """Start writing where tasks at the top have no text; nobody waits for it."""
-    if _step("look for texts", lambda: len(publish.without_text(parts(), key))):
+    if _step("look for texts", lambda: len(texts.without_text(parts(), key))):
         enqueue("tidy", write, f"write-{DBOS.workflow_id}", key)
 
 

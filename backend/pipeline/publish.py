@@ -19,7 +19,6 @@ from backend.errors import NotFound, StudioError, UserError
 from backend.pipeline.parts import Parts
 from backend.pipeline.ranking import Ranking, rank, view
 from backend.pipeline.suggestions import show_above
-from backend.problems.base import readers
 from backend.problems.version import Version
 from backend.registry import versions as records
 from backend.registry.database import now
@@ -193,7 +192,7 @@ def _withdraw_stale(parts: Parts, project: Project, activation: Activation, touc
     for task in records.stale(parts.registry, project.key, activation.name):
         if task in touched:
             continue
-        prediction = _prediction_id(parts, project, activation.name, task)
+        prediction = prediction_id(parts, project, activation.name, task)
         if prediction is not None:
             parts.studio.delete_prediction(prediction)
             parts.prediction_ids[project.key, activation.name].pop(task, None)
@@ -224,7 +223,7 @@ def _apply_moves(
 
 def _moved(parts: Parts, project: Project, name: str, task: int, score: float) -> bool:
     """Whether a prediction of the task was there, and has the score now; somebody may have deleted it."""
-    prediction = _prediction_id(parts, project, name, task)
+    prediction = prediction_id(parts, project, name, task)
     if prediction is None:
         return False
     try:
@@ -235,7 +234,7 @@ def _moved(parts: Parts, project: Project, name: str, task: int, score: float) -
     return True
 
 
-def _prediction_id(parts: Parts, project: Project, name: str, task: int) -> int | None:
+def prediction_id(parts: Parts, project: Project, name: str, task: int) -> int | None:
     """Label Studio's id of a published prediction; the bulk push returns none, so they are read once a publication."""
     ids = parts.prediction_ids.setdefault((project.key, name), {})
     if task not in ids:
@@ -268,47 +267,6 @@ def _extend(
     records.save_published(parts.registry, project.key, activation.name, rows)
     _push(parts, project, activation.name, predictions)
     log.info("window extended", project=project.key, version=activation.name, tasks=len(rows))
-
-
-# ------------------------------------------------------------------------------------------------- texts, later on
-def without_text(parts: Parts, key: str) -> list[int]:
-    """Tasks among the first ``TEXT_SUGGESTIONS`` of the published ones that wait for a text, in the queue's order."""
-    project, activation = parts.registry.project(key), records.active(parts.registry, key)
-    if project is None or activation is None or not parts.settings.text_model:
-        return []
-    if "generator" not in readers(project.asks()):
-        return []
-    touched = parts.registry.touched(key)
-    held = records.published(parts.registry, key, activation.name)
-    waiting = sorted((score, task) for task, (score, _) in held.items() if task not in touched)
-    table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-    top = [task for _, task in waiting[: parts.settings.text_suggestions] if task in table.position]
-    model = load(parts, project, activation.version)
-    known = model.knows_texts([table.items[table.position[task]] for task in top])
-    return [task for task, there in zip(top, known, strict=True) if not there]
-
-
-def write_more(parts: Parts, key: str) -> int:
-    """Write for tasks that came to the top since the publication, and show it in Label Studio; for how many.
-
-    Takes seconds for each task. One that is answered meanwhile is left alone.
-    """
-    shown = 0
-    for task in without_text(parts, key):
-        project, activation = parts.registry.must_project(key), records.active(parts.registry, key)
-        table = parts.pools.table(parts.registry, project, parts.settings.audit_share)
-        if activation is None or task not in table.position or task in parts.registry.touched(key):
-            continue
-        item = table.items[table.position[task]]
-        said = load(parts, project, activation.version).predict([item])
-        outputs = {name: found[0] for name, found in said.items()}
-        above = show_above(parts, project, project.asks(), fresh=True)
-        body = encode_prediction(project.asks(), outputs, item, 0.0, activation.name, above=above)
-        prediction = _prediction_id(parts, project, activation.name, task)
-        if body["result"] and prediction is not None:
-            parts.studio.patch_result(prediction, body["result"])
-            shown += 1
-    return shown
 
 
 # ------------------------------------------------------------------------------------------------------ is it so?

@@ -18,7 +18,7 @@ from backend.problems.schema import Floats
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from backend.models.encoder import Window
+    from backend.models.tokens import Window
 
 Target = Mapping[str, Any]
 

@@ -35,7 +35,8 @@ from backend.problems.nearness import fit_sharpness, nearness
 from backend.problems.schema import Control, Example, Floats, Item, Output
 
 if TYPE_CHECKING:
-    from backend.models.encoder import Encoder, Window
+    from backend.models.encoder import Encoder
+    from backend.models.tokens import Window
     from backend.models.training import HeadTask
 
 STRIDE = 48  # tokens that neighbouring windows share

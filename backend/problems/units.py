@@ -15,7 +15,8 @@ from backend.active.head import LinearHead
 from backend.problems.schema import Floats
 
 if TYPE_CHECKING:
-    from backend.models.encoder import Encoder, Tokens
+    from backend.models.encoder import Encoder
+    from backend.models.tokens import Tokens
 
 Ints = NDArray[np.int64]
 

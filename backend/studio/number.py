@@ -12,6 +12,7 @@ from backend.problems.schema import Control, Item, Output
 from backend.studio import refuse, results
 
 KIND = "number"
+LARGEST = 1e30  # number, up or down, that counts where an answer is read
 
 
 def no_labels(element: Element) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -54,7 +55,7 @@ def decode(control: Control, regions: Sequence[Mapping[str, Any]], item: Item | 
 
 def _given(region: Mapping[str, Any]) -> float | None:
     given = results.value_of(region).get("number")
-    if not isinstance(given, int | float) or isinstance(given, bool) or abs(given) > 1e30:
+    if not isinstance(given, int | float) or isinstance(given, bool) or abs(given) > LARGEST:
         return None
     return float(given) if math.isfinite(given) else None
 

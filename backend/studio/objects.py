@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from label_studio_sdk.label_interface.object_tags import ObjectTag
 
 FIELD = re.compile(r"\$[\w-]+")
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")  # of surrogates: an emoji cut by a limit, say; no encoding can store it
 
 
 def field_of(control_tag: str, found: "ObjectTag") -> str:
@@ -49,10 +50,8 @@ def options_of(found: "ObjectTag") -> dict[str, str]:
 
 def _whole(field: str, content: Content) -> Content:
     """The content. Raises UserError for half of a surrogate pair, which no tokenizer takes."""
-    try:
-        "".join(content.texts + content.names).encode()
-    except UnicodeEncodeError:
-        raise UserError(f"The task's field {field!r} holds half of a surrogate pair.", "Import whole text.") from None
+    if any(map(HALF_A_PAIR.search, content.texts + content.names)):
+        raise UserError(f"The task's field {field!r} holds half of a surrogate pair.", "Import whole text.")
     return content
 
 

@@ -5,7 +5,6 @@
 else is only shown does not matter here.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -15,9 +14,9 @@ import numpy as np
 from backend.problems.schema import Control, Item, Output
 from backend.problems.writing import Texts, named_fields
 from backend.studio import refuse, results
+from backend.studio.objects import HALF_A_PAIR
 
 KIND = "textarea"
-_HALVES = re.compile("[\ud800-\udfff]")  # of a surrogate pair: an emoji cut by a limit, which no tokenizer takes
 OBJECTS = frozenset({"text", "hypertext", "paragraphs", "list"})
 
 
@@ -49,7 +48,7 @@ def _texts(region: Mapping[str, Any]) -> list[str]:
     if isinstance(given, str):
         given = [given]
     texts = [text for text in given if isinstance(text, str)] if isinstance(given, list) else []
-    return [_HALVES.sub("", text) for text in texts]
+    return [HALF_A_PAIR.sub("", text) for text in texts]
 
 
 def combine(control: Control, votes: Sequence[Texts]) -> Texts:

@@ -16,6 +16,7 @@ from backend.problems.schema import Schema
 from backend.registry import versions as records
 from backend.registry.records import Project
 from backend.studio.identity import project_id, project_key
+from backend.studio.objects import HALF_A_PAIR
 from backend.studio.schema import parse_schema
 from backend.telemetry import EVENTS, PREDICTED, logger
 from backend.web import messages
@@ -282,7 +283,7 @@ def _is_result(value: object) -> bool:
 
 def _is_text(value: object) -> bool:
     """Whether it is missing, or a text that can be stored: without half of a surrogate pair."""
-    return value is None or (isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value))
+    return value is None or (isinstance(value, str) and not HALF_A_PAIR.search(value))
 
 
 class BadEvent(UserError):

@@ -35,6 +35,13 @@ def version(parts, project, name, **more):
     return records.add_version(parts.registry, KEY, schema_hash=project.asks().hash, snapshot=name, **fields)
 
 
+def fail_the_training(parts, project):
+    """The training that is due, begun and failed."""
+    job = due.training(parts, project)
+    records.add_job(parts.registry, job, KEY, "retrain", parts.registry.newest_change(KEY)[0])
+    records.update_job(parts.registry, job, state="failed", progress=1, message="")
+
+
 def with_settings(parts, **changes):
     parts.settings = parts.settings.model_copy(update=changes)
     return parts
@@ -86,9 +93,7 @@ def test_a_clock_that_was_set_back_starts_one_training(parts, studio, project, t
 
 def test_a_training_that_failed_is_not_repeated_after_a_clock_was_set_back(parts, studio, project, trained_ahead):
     label(trained_ahead, studio, 5)
-    job = due.training(parts, project)
-    records.add_job(parts.registry, job, KEY, "retrain", parts.registry.newest_change(KEY)[0])
-    records.update_job(parts.registry, job, state="failed", progress=1, message="")
+    fail_the_training(parts, project)
     assert due.training(parts, project) is None
 
 
@@ -197,9 +202,7 @@ def test_a_version_whose_files_are_gone_cannot_be_asked_for(parts, project):
 def test_what_was_learned_is_not_new_and_what_failed_is_not_repeated(parts, studio, project):
     with_settings(parts, retrain_after_labels=5)
     label(parts, studio, 5)
-    job = due.training(parts, project)
-    records.add_job(parts.registry, job, KEY, "retrain", parts.registry.newest_change(KEY)[0])
-    records.update_job(parts.registry, job, state="failed", progress=1, message="")
+    fail_the_training(parts, project)
     assert due.training(parts, project) is None
     label(parts, studio, 1)
     assert due.training(parts, project)
@@ -250,9 +253,7 @@ def test_what_came_first_is_known_whatever_the_clocks_say(parts, studio, project
     monkeypatch.setattr(jobs, "_wired", [parts])
     with_settings(parts, retrain_after_labels=5)
     label(parts, studio, 5)
-    job = due.training(parts, project)
-    records.add_job(parts.registry, job, KEY, "retrain", parts.registry.newest_change(KEY)[0])
-    records.update_job(parts.registry, job, state="failed", progress=1, message="")
+    fail_the_training(parts, project)
     assert due.training(parts, project) is None
     row = version(parts, project, "s", location="s")
     assert due.unpublished(parts, project) == row.name

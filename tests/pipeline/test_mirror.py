@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from backend.pipeline import mirror, publish
+from backend.pipeline import mirror, texts
 from backend.studio.schema import parse_schema
 from tests.fakes import CONFIG, DATABASES, KEY, text_of
 
@@ -162,7 +162,7 @@ def test_nothing_is_kept_of_a_project_that_is_not_known(parts, studio):
     parts.registry.add_event(KEY, "ANNOTATION_CREATED", event)
     parts.registry.mark_applied(KEY, mirror.apply_events(parts, KEY).events)
     assert (parts.registry.task_count(KEY), parts.registry.annotation_count(KEY)) == (0, 0)
-    assert publish.without_text(parts, KEY) == []
+    assert texts.without_text(parts, KEY) == []
     parts.registry.add_event(KEY, "SETUP", {"project": {"label_config": CONFIG}})
     parts.registry.add_event(KEY, "ANNOTATION_CREATED", event)
     mirror.apply_events(parts, KEY)

@@ -355,50 +355,49 @@ def test_a_version_of_another_label_config_is_not_published(parts, studio, cold)
     assert studio.model_version == "v0"
 
 
-def test_of_a_large_pool_only_tasks_that_came_later_are_encoded(parts, studio, cold):
+@pytest.fixture
+def large(parts, cold):
+    """A version of a project with more tasks than are encoded."""
     parts.settings = parts.settings.model_copy(update={"pool_candidates": 30})
-    name = another(parts)
-    project = parts.registry.must_project(KEY)
-    store = parts.features.of(publish.load(parts, project, name))
-    table = parts.pools.table(parts.registry, project, 0.2)
+    return publish.load(parts, parts.registry.must_project(KEY), another(parts))
+
+
+def table_of(parts):
+    return parts.pools.table(parts.registry, parts.registry.must_project(KEY), 0.2)
+
+
+def test_of_a_large_pool_only_tasks_that_came_later_are_encoded(parts, studio, large):
+    table, store = table_of(parts), parts.features.of(large)
     before = int(store.present(table.items).sum())
     assert before <= 30
-    rank(parts, view(parts, project, publish.load(parts, project, name)), 5, refit=False)
+    rank(parts, view(parts, parts.registry.must_project(KEY), large), 5, refit=False)
     assert int(store.present(table.items).sum()) == before
     studio.tasks[999] = {"text": text_of(999)[0]}
     mirror.reconcile(parts, KEY)
-    project = parts.registry.must_project(KEY)
-    table = parts.pools.table(parts.registry, project, 0.2)
-    rank(parts, view(parts, project, publish.load(parts, project, name)), 5, refit=False)
+    table = table_of(parts)
+    rank(parts, view(parts, parts.registry.must_project(KEY), large), 5, refit=False)
     assert store.present(table.items)[table.position[999]]
 
 
-def test_of_a_large_pool_the_audit_tasks_that_come_next_are_encoded(parts, studio, cold):
+def test_of_a_large_pool_the_audit_tasks_that_come_next_are_encoded(parts, large):
     """Not those of which a model is unsure: what it gets right of these is not what it gets right of all."""
-    parts.settings = parts.settings.model_copy(update={"pool_candidates": 30})
-    name = another(parts)
-    project = parts.registry.must_project(KEY)
-    store = parts.features.of(publish.load(parts, project, name))
-    table = parts.pools.table(parts.registry, project, 0.2)
-    there = store.present(table.items)
+    table = table_of(parts)
+    there = parts.features.of(large).present(table.items)
     first = np.sort(table.audit_rank[table.audit])[: round(30 * 0.2)]
     assert np.sort(table.audit_rank[table.audit & there]) == pytest.approx(first)
     assert (there & ~table.audit).sum() == 30 - len(first)
 
 
-def test_of_a_large_pool_tasks_that_took_the_ids_of_deleted_ones_are_encoded(parts, studio, cold):
+def test_of_a_large_pool_tasks_that_took_the_ids_of_deleted_ones_are_encoded(parts, studio, large):
     """Label Studio on SQLite gives ids out again."""
-    parts.settings = parts.settings.model_copy(update={"pool_candidates": 30})
-    model = publish.load(parts, parts.registry.must_project(KEY), another(parts))
     again = range(51, 61)
     parts.registry.delete_tasks(KEY, again)
     studio.tasks |= {number: {"text": f"{text_of(number)[0]} anew"} for number in again}
     mirror.reconcile(parts, KEY)
     project = parts.registry.must_project(KEY)
-    table = parts.pools.table(parts.registry, project, 0.2)
-    assert set(table.ids[ranking.new(parts, project, model)]) == set(again)
-    rank(parts, view(parts, project, model), 5, refit=False)
-    assert not len(ranking.new(parts, project, model))
+    assert set(table_of(parts).ids[ranking.new(parts, project, large)]) == set(again)
+    rank(parts, view(parts, project, large), 5, refit=False)
+    assert not len(ranking.new(parts, project, large))
 
 
 def test_another_worker_may_go_on_where_one_has_planned(parts, studio, cold, tmp_path):

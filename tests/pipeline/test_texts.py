@@ -8,7 +8,7 @@ import pytest
 
 from backend.errors import UserError
 from backend.models.generator import Written
-from backend.pipeline import due, mirror, publish, retrain
+from backend.pipeline import due, mirror, publish, retrain, texts
 from backend.pipeline.encode import encode_pool
 from backend.pipeline.predict import predict
 from backend.pipeline.snapshot import measurable, take_snapshot
@@ -111,31 +111,31 @@ def test_the_first_queue_does_not_wait_for_texts_and_gets_them_later(parts, stud
     first_queue(parts)
     before = studio.served()
     assert scribe.written == []
-    assert publish.without_text(parts, KEY) == before[:6]
-    assert publish.write_more(parts, KEY) == 6
+    assert texts.without_text(parts, KEY) == before[:6]
+    assert texts.write_more(parts, KEY) == 6
     assert studio.served() == before
     assert [bool(text) for text in shown(studio).values()] == [True] * 6 + [False] * (len(before) - 6)
 
 
 def test_tasks_that_come_to_the_top_get_a_text_later_and_keep_their_place(parts, studio, scribe):
     published(parts)
-    assert publish.without_text(parts, KEY) == []
+    assert texts.without_text(parts, KEY) == []
     for task in list(studio.served())[:3]:
         given = studio.annotate(task, "x")
         given["result"] = [{"from_name": "answer", "to_name": "text", "type": KIND, "value": {"text": ["mine"]}}]
     mirror.reconcile(parts, KEY)
     publish.resort(parts, KEY)
     before, written = studio.served(), len(scribe.written)
-    waiting = publish.without_text(parts, KEY)
+    waiting = texts.without_text(parts, KEY)
     assert waiting == [task for task, text in list(shown(studio).items())[:6] if not text]
     assert waiting
     assert len(scribe.written) == written
-    assert publish.write_more(parts, KEY) == len(waiting)
+    assert texts.write_more(parts, KEY) == len(waiting)
     assert studio.served() == before
     assert all(text for text in list(shown(studio).values())[:6])
     assert len(scribe.written) == written + len(waiting)
-    assert publish.without_text(parts, KEY) == []
-    assert publish.write_more(parts, KEY) == 0
+    assert texts.without_text(parts, KEY) == []
+    assert texts.write_more(parts, KEY) == 0
 
 
 def test_the_window_is_filled_up_without_waiting_for_texts(parts, studio, scribe):
@@ -178,7 +178,7 @@ def test_without_a_text_model_the_queue_is_kept_and_nothing_is_trained(parts, st
     assert "TEXT_MODEL is not set" in state["training"]["message"]
     with pytest.raises(UserError, match="TEXT_MODEL"):
         take_snapshot(parts, KEY)
-    assert publish.without_text(parts, KEY) == []
+    assert texts.without_text(parts, KEY) == []
     parts.settings = parts.settings.model_copy(update={"text_model": "scribe"})
     assert due.training(parts, project)
     snapshot = json.loads(Path(take_snapshot(parts, KEY)["path"]).read_text())

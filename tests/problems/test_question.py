@@ -13,7 +13,7 @@ from backend.active.extractive import span_logits, spans_of
 from backend.active.head import LinearHead
 from backend.active.selection import parse
 from backend.active.selection.contexts import one_after_another, one_of_each
-from backend.models.encoder import Window
+from backend.models.tokens import Window
 from backend.pipeline.decide import strategy_for
 from backend.problems.answering import answer_loss, lesson_of, places_of, start_head
 from backend.problems.answering import span_logits as torch_span_logits
