@@ -74,9 +74,9 @@ def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Prog
     folder = Path(snapshot["path"]).parent
     out = folder / "version"
     log_file = folder / "training.log"
-    command = [sys.executable, "-m", "backend.pipeline.train_job", snapshot["path"], str(out)]
-    if snapshot.get("start"):
-        command.append(str(parts.storage.get(snapshot["start"])))
+    start = str(parts.storage.get(snapshot["start"])) if snapshot.get("start") else ""
+    before = _before(parts, snapshot)
+    command = [sys.executable, "-m", "backend.pipeline.train_job", snapshot["path"], str(out), start, before]
     with (
         open(log_file, "w") as errors,
         tqdm(total=1.0, bar_format=BAR, leave=False, disable=None, miniters=0) as bar,  # only on a terminal
@@ -105,6 +105,16 @@ def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Prog
         raise UserError(f"The training process failed: {last}", f"Its log: {log_file}")
     parts.storage.put(out, location)
     return location
+
+
+def _before(parts: Parts, snapshot: Mapping[str, Any]) -> str:
+    """The folder of the newest version before, empty without one: its loss is not to end learning."""
+    key = snapshot.get("before")
+    try:
+        return str(parts.storage.get(key)) if key else ""
+    except (UserError, OSError) as error:
+        log.warning("the version before cannot be read", version=key, reason=str(error))
+        return ""
 
 
 def _report(line: str, on_progress: Progress, bar: Any) -> None:

@@ -15,14 +15,12 @@ from backend.errors import UserError
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec, TextSpec
 from backend.pipeline import due
-from backend.pipeline.evaluation import stop_set
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.pipeline.publish import load_or_none
 from backend.problems.base import problem_for, readers
 from backend.problems.examples import example_json, learnable
 from backend.problems.guessing import LOOKED_AT, guesses, wants_guesses
-from backend.problems.opinions import ASKED, opinions, wants_opinions
 from backend.problems.schema import Example, Schema
 from backend.registry.records import Project
 from backend.serving.host import data_folder
@@ -31,9 +29,12 @@ TEXTS_MEASURED = 100  # held-out tasks that two versions write texts for
 
 
 def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
-    """What is to be learned: ``{"hash", "path", "seen", "labels", "start"}``; the file is named by its content's hash.
+    """What is to be learned: ``{"hash", "path", "seen", "labels", "start", "before"}``; its content's hash names the
+    file.
 
-    ``start`` is the key in the storage of the version that the training starts near, None where from scratch.
+    ``start`` is the key in the storage of the version that the training starts near, None where from scratch;
+    ``before`` that of the newest version, None where there is none: it is nothing that names the work, since another
+    one is the newest when the same labels come again.
 
     Raises UserError where there is too little to learn from.
     """
@@ -60,12 +61,10 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
         **({"text_base": generator.base_id} if (generator := parts.host.generator(schema)) else {}),
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    # beside what names the work: when the same labels come again, the version before is another one
-    second = [example_json(schema, e) for e in _opinions(parts, project, table, labels, len(train))]
     path = data_folder(parts.settings, "work", digest) / "snapshot.json"
-    beside = {"opinions": second, "audit_share": parts.settings.audit_share}
-    path.write_text(json.dumps({**content, **beside}, sort_keys=True))
-    return {"hash": digest, "path": str(path), "seen": seen, "labels": n, "start": start}
+    path.write_text(json.dumps({**content, "audit_share": parts.settings.audit_share}, sort_keys=True))
+    before = _newest(parts, project)
+    return {"hash": digest, "path": str(path), "seen": seen, "labels": n, "start": start, "before": before}
 
 
 def split(table: TaskTable, labels: Labels) -> tuple[list[Example], list[Example]]:
@@ -136,18 +135,7 @@ def _guessed(
     return guesses(version, table.ids[chosen].tolist(), items, store.get(items), recipe, most)
 
 
-def _opinions(parts: Parts, project: Project, table: TaskTable, labels: Labels, n: int) -> list[Example]:
-    """What the newest version answers to tasks that versions are compared on and that have no label; none where it is
-    no match for a training on ``n`` labels. Their features are stored since it was compared."""
-    rows = due.usable_versions(parts, project)
-    if not rows or rows[-1].location is None:
-        return []
-    version = load_or_none(parts, project, rows[-1].name)
-    if version is None or not wants_opinions(version, n):
-        return []
-    asked = stop_set(table.audit, table.audit_rank)
-    asked = asked[~np.isin(table.ids[asked], list(labels.touched))][:ASKED]
-    items = [table.items[at] for at in asked]
-    store = parts.features.of(version)
-    store.fill(version, items)
-    return opinions(version, table.ids[asked].tolist(), items, store.get(items))
+def _newest(parts: Parts, project: Project) -> str | None:
+    """Where the newest version of the schema and the base model is stored, if there is one."""
+    stored = [row.location for row in due.usable_versions(parts, project) if row.location is not None]
+    return stored[-1] if stored and parts.storage.has(stored[-1]) else None

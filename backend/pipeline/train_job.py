@@ -1,5 +1,5 @@
-"""The training process: ``python -m backend.pipeline.train_job SNAPSHOT OUT [START]``; START is the folder of a version
-to start near.
+"""The training process: ``python -m backend.pipeline.train_job SNAPSHOT OUT [START [BEFORE]]``; START is the folder of
+a version to start near, BEFORE that of the newest version so far, and either may be empty.
 
 Reads the snapshot, writes the version's directory, says how far it is as JSON lines on standard output. It ends by
 itself when its standard input closes, so that it never outlives the worker that started it.
@@ -16,7 +16,7 @@ from backend.problems.examples import example_from
 from backend.problems.schema import Schema
 
 
-def main(snapshot: str, out: str, start: str = "") -> None:
+def main(snapshot: str, out: str, start: str = "", before: str = "") -> None:
     """Train once."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "nice"):
@@ -39,7 +39,7 @@ def main(snapshot: str, out: str, start: str = "") -> None:
         _say,
         Path(start) if start else None,
         TextSpec(**content["text_model"]) if content.get("text_model") else None,
-        [example_from(schema, e) for e in content.get("opinions", ())],
+        Path(before) if before else None,
     )
 
 
@@ -54,4 +54,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:5])

@@ -38,7 +38,7 @@ class Problem(Protocol):
     version's own head in them. ``metric`` names what :meth:`quality` is on average, ``score`` the first of
     :meth:`scores`, ``measure`` what :meth:`profile` measures, ``auto`` the strategy that ``auto`` stands for. ``reads``
     names the model that reads the items: the ``encoder``, or the ``generator`` where there is one (else ``None``).
-    ``opinions``: whether :meth:`calibrated` wants those of the version before. ``apart``: whether each of
+    ``tried``: whether what earlier versions said of later labels helps to calibrate. ``apart``: whether each of
     :meth:`texts` goes through the model by itself, so that a training takes as much longer as there are more of them.
     """
 
@@ -61,7 +61,7 @@ class Problem(Protocol):
     def reads(self) -> str: ...
 
     @property
-    def opinions(self) -> bool: ...
+    def tried(self) -> bool: ...
 
     @property
     def apart(self) -> bool: ...
@@ -131,8 +131,21 @@ class Problem(Protocol):
         it."""
 
     def calibrated(self, control: Control, head: LinearHead, model: Any, examples: Sequence[Example]) -> LinearHead:
-        """A trained head with its probabilities made honest on held-out examples, all with a target; may be none. Those
-        that weigh less than 1 are opinions: what the version before answers to tasks without a label."""
+        """A trained head with its probabilities made honest on held-out examples, all with a target; may be none."""
+
+    def logits(self, control: Control, head: LinearHead, model: Any, items: Sequence[Item]) -> Floats:
+        """Of problems that are ``tried``: logits (N, K) of N items, before calibration."""
+
+    def calibrated_as_tried(
+        self,
+        control: Control,
+        head: LinearHead,
+        model: Any,
+        examples: Sequence[Example],
+        tried: tuple[Floats, Sequence[Any]],
+    ) -> LinearHead:
+        """Of problems that are ``tried``: :meth:`calibrated`, also by the logits (M, K) that earlier versions had for M
+        tasks which they had not learned from, and the targets of these."""
 
     def calibrated_apart(
         self, control: Control, head: LinearHead, model: Any, folds: Sequence[Sequence[Example]]

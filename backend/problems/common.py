@@ -17,7 +17,7 @@ class Common:
 
     auto = "auto"
     reads = "encoder"
-    opinions = False
+    tried = False
     apart = False
     metric: str
     measure: str
@@ -43,6 +43,19 @@ class Common:
         seed: int,
     ) -> LinearHead:
         raise NotImplementedError("only the head of a fast problem is fitted to columns")
+
+    def logits(self, control: Control, head: LinearHead, model: Any, items: Sequence[Item]) -> Floats:
+        raise NotImplementedError("only problems that are tried keep logits")
+
+    def calibrated_as_tried(
+        self,
+        control: Control,
+        head: LinearHead,
+        model: Any,
+        examples: Sequence[Example],
+        tried: tuple[Floats, Sequence[Any]],
+    ) -> LinearHead:
+        raise NotImplementedError("only problems that are tried are calibrated so")
 
     def calibrated_apart(
         self, control: Control, head: LinearHead, model: Any, folds: Sequence[Sequence[Example]]

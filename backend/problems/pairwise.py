@@ -28,7 +28,7 @@ TIE = -1  # category of a target without a preference
 class Pairwise(SingleChoice):
     """See :class:`backend.problems.base.Problem`. The labels are left and right; the columns, the features of both."""
 
-    opinions = False
+    tried = False
 
     # --------------------------------------------------------------------------------------------------- the texts
     def texts(self, control: Control, item: Item) -> tuple[str, ...]:

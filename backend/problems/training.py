@@ -23,6 +23,7 @@ from backend.models.writer import TextTask, train_writer
 from backend.problems.base import problem_for
 from backend.problems.examples import learnable
 from backend.problems.schema import Control, Example, Schema
+from backend.problems.trials import TRIALS, Trial, save_trials, tried
 from backend.problems.version import (
     FOLDS,
     GENERATOR,
@@ -51,14 +52,15 @@ def train_version(
     on_progress: Callable[[int, int, float], None],
     start: Path | None = None,
     writer: TextSpec | Generator | None = None,
-    opinions: Sequence[Example] = (),
+    before: Path | None = None,
 ) -> dict[str, Any]:
     """The content of ``directory/version.json``, written beside the adapters and the heads.
 
     A version that is there already is returned at once. The folder appears complete or not at all.
     ``start``: a version of the same schema, base and rank to start near, ``recipe.warm_start`` of the way. Labels of
     ``held_out`` only measure, and set the temperature of the probabilities. Those of ``train`` may weigh less than 1.
-    ``opinions`` are what the version before answers to tasks without a label (:mod:`backend.problems.opinions`).
+    ``before``: the newest version so far, on which labels that it did not know are tried
+    (:mod:`backend.problems.trials`).
     ``writer``: what writes texts; without it controls that want some learn nothing. An adapter is trained to each base
     model that some control's head, or texts, can be learned with.
     """
@@ -68,6 +70,7 @@ def train_version(
     generator = Generator.load(writer) if isinstance(writer, TextSpec) else writer
     started = time.monotonic()
     bases = {"base": _base(encoder), **({} if generator is None else {"text_base": _base(generator)})}
+    trials = {} if before is None else tried(before, encoder, schema, train, recipe.seed)
     tasks = head_tasks(encoder, schema, train, recipe, generator)
     portioned = replace(recipe, batch_size=examples_in_update(schema, train, recipe.batch_size))
     trained = _train(encoder, generator, tasks, portioned, on_progress, start)
@@ -81,8 +84,9 @@ def train_version(
             trained[GENERATOR].save(temporary / GENERATOR)
             generator = generator.adapted(temporary / GENERATOR)
         learned = {name: head for part in trained.values() for name, head in part.heads.items()}
-        heads, metrics = measured(encoder, schema, learned, held_out, generator, opinions)
+        heads, metrics = measured(encoder, schema, learned, held_out, generator, trials)
         save_heads(heads, temporary / HEADS)
+        save_trials(temporary / TRIALS, train, trials)
         if generator is not None and GENERATOR in trained:
             generator.save_texts(temporary / GENERATOR)
         seconds = round(time.monotonic() - started, 2)
@@ -174,9 +178,9 @@ def measured(
     trained: Mapping[str, LinearHead],
     held_out: Sequence[Example],
     generator: Generator | None = None,
-    opinions: Sequence[Example] = (),
+    trials: Mapping[str, Sequence[Trial]] | None = None,
 ) -> tuple[dict[str, LinearHead], dict[str, Any]]:
-    """Calibrated heads, and for each control ``{"n"}``, on how many held-out examples.
+    """Calibrated heads, and for each control ``{"n", "tried"}``: how many held-out examples and trials.
 
     A control that could not be learned has its cold head. Beside a head stand those that measure it: see
     :meth:`Version.outputs_apart`.
@@ -190,12 +194,15 @@ def measured(
             continue
         examples = [e for e in held_out if name in e.targets]
         model = model_for(control, encoder, generator)
-        doubted = [e for e in opinions if name in e.targets] if problem.opinions else []
-        heads[name] = problem.calibrated(control, trained[name], model, [*examples, *doubted])
+        if known := (trials or {}).get(name):
+            said = np.stack([t.logits for t in known]), [t.example.targets[name] for t in known]
+            heads[name] = problem.calibrated_as_tried(control, trained[name], model, examples, said)
+        else:
+            heads[name] = problem.calibrated(control, trained[name], model, examples)
         folds = [[e for e in examples if fold_of(e) == fold] for fold in range(FOLDS)]
         apart = problem.calibrated_apart(control, trained[name], model, folds) if examples else []
         heads |= {apart_name(name, fold): replace(h, weight=h.weight[:, :0]) for fold, h in enumerate(apart)}
-        metrics[name] = {"n": len(examples)}
+        metrics[name] = {"n": len(examples), **({"tried": len(known or [])} if problem.tried else {})}
     return heads, metrics
 
 

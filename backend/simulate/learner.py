@@ -13,11 +13,9 @@ from backend.active import selection
 from backend.errors import UserError
 from backend.models.encoder import Encoder
 from backend.pipeline.decide import Field, fresh_judge
-from backend.pipeline.evaluation import stop_set
 from backend.problems.base import problem_for, readers
 from backend.problems.examples import learnable
 from backend.problems.guessing import LOOKED_AT, guesses, wants_guesses
-from backend.problems.opinions import ASKED, opinions, wants_opinions
 from backend.problems.schema import Example, Floats, Item, Output
 from backend.problems.training import read_meta, train_version
 from backend.problems.version import Version, cold_version, load_version
@@ -142,18 +140,18 @@ class AdapterLearner:
         if not learnable(self._data.schema, train, texts=self._generator is not None):
             return
         train += self._guessed([*trained, *held_out], len(train))
-        second = self._opinions([*trained, *held_out], len(trained))
-        held, start = examples(self._data, held_out), self._set_aside()
+        held, before = examples(self._data, held_out), self._set_aside()
+        start = before if self._recipe.warm_start else None
         schema, recipe, writer = self._data.schema, self._recipe, self._generator
-        train_version(self._base, schema, train, held, recipe, self._folder, lambda *_: None, start, writer, second)
+        train_version(self._base, schema, train, held, recipe, self._folder, lambda *_: None, start, writer, before)
         self._take_up()
 
     def _set_aside(self) -> Path | None:
-        """The folder of the version before, out of the way, for a training that starts near it."""
+        """The folder of the version before, if there is one, out of the way."""
         if self._folder.exists():
             shutil.rmtree(self._before, ignore_errors=True)
             self._folder.rename(self._before)
-        return self._before if self._recipe.warm_start and self._before.exists() else None
+        return self._before if self._before.exists() else None
 
     def _guessed(self, labelled: Sequence[int], most: int) -> list[Example]:
         """What a training would take from the version before, as in production."""
@@ -163,15 +161,6 @@ class AdapterLearner:
         chosen = order[~self._audit[order] & ~np.isin(order, labelled)][:LOOKED_AT].tolist()
         items = [self._data.pool[p].item for p in chosen]
         return guesses(self.version, chosen, items, self.version.embed(items), self._recipe, most)
-
-    def _opinions(self, labelled: Sequence[int], n: int) -> list[Example]:
-        """What the version before answers to tasks without a label, as in production."""
-        if not wants_opinions(self.version, n):
-            return []
-        order = stop_set(self._audit, self._audit_rank)
-        asked = order[~np.isin(order, labelled)][:ASKED].tolist()
-        items = [self._data.pool[p].item for p in asked]
-        return opinions(self.version, asked, items, self.version.embed(items))
 
     def restore(self, trained: int) -> bool:
         for folder in (self._folder, self._before):  # where a training or its round was broken off, the one before

@@ -368,9 +368,9 @@ def test_versions_of_another_base_model_are_as_if_they_were_not(parts, studio, p
     assert not due.needs_cold_start(parts, project)
     assert due.unpublished(parts, project) is None
     assert due.training(parts, project)
-    before = json.loads(Path(take_snapshot(parts, KEY)["path"]).read_text())
-    assert before["base"] == "another"
-    assert not before["opinions"]
+    snapshot = take_snapshot(parts, KEY)
+    assert json.loads(Path(snapshot["path"]).read_text())["base"] == "another"
+    assert snapshot["before"] is None
     with pytest.raises(NotFound, match="another base model"):
         request_activation(parts, project, row.name)
     parts.host._base.base_id = base_id

@@ -79,35 +79,3 @@ def test_guesses_reach_the_training_process(learner, monkeypatch, tmp_path):
     snapshot = take_snapshot(learner, KEY)
     train_job.main(snapshot["path"], str(tmp_path / "out"))
     assert {e.weight for e in seen} == {0.5, 1.0}
-
-
-def test_the_newest_version_is_asked_of_tasks_to_compare_on_that_nobody_touched(learner, monkeypatch):
-    project = learner.registry.must_project(KEY)
-    table = learner.pools.table(learner.registry, project, learner.settings.audit_share)
-    assert content(learner)["opinions"] == []  # it knew one label of twenty
-    monkeypatch.setattr("backend.pipeline.snapshot.wants_opinions", lambda version, n: n > 10)
-    asked = content(learner)["opinions"]
-    ids = {e["task"] for e in asked}
-    assert ids == set(table.ids[table.audit].tolist()) - set(range(1, 22))
-    assert all(e["weight"] < 1 and max(e["targets"]["topic"]) == 1 for e in asked)
-
-
-def test_second_opinions_do_not_make_the_same_labels_other_work(learner, monkeypatch):
-    before = take_snapshot(learner, KEY)
-    monkeypatch.setattr("backend.pipeline.snapshot.wants_opinions", lambda *_: True)
-    assert take_snapshot(learner, KEY)["hash"] == before["hash"]
-    assert content(learner)["opinions"]
-
-
-def test_second_opinions_reach_the_training_process(learner, monkeypatch, tmp_path):
-    from backend.pipeline import train_job
-    from backend.problems import training
-
-    seen = []
-    monkeypatch.setattr("backend.pipeline.snapshot.wants_opinions", lambda *_: True)
-    monkeypatch.setattr(training, "train_version", lambda *given: seen.extend(given[9]))
-    monkeypatch.setattr(train_job, "_end_with_parent", lambda: None)
-    monkeypatch.setattr(train_job.os, "nice", lambda _: 0)
-    train_job.main(take_snapshot(learner, KEY)["path"], str(tmp_path / "out"))
-    assert seen
-    assert [e.task_id for e in seen] == [e["task"] for e in content(learner)["opinions"]]

@@ -1,6 +1,7 @@
-"""Which version a training starts near: the active one, where it fits."""
+"""What a training is told of former versions: the active one, to start near, and the newest, which its labels try."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,12 @@ def labelled(parts, studio):
     return parts
 
 
-def activated(parts, meta, location="words-v1", schema_hash=None):
+def activated(parts, meta, location="words-v1", schema_hash=None, snapshot="one"):
     row = records.add_version(
         parts.registry,
         KEY,
         schema_hash=schema_hash or parts.registry.must_project(KEY).asks().hash,
-        snapshot="one",
+        snapshot=snapshot,
         seen=1,
         labels=1,
         location=location,
@@ -91,10 +92,44 @@ def test_the_training_process_is_told_the_folder(labelled, instead, tmp_path):
     (folder / "version.json").write_text("{}")
     told = tmp_path / "told"
     snapshot = take_snapshot(labelled, KEY)
-    instead(f"import sys; open({str(told)!r}, 'w').write(sys.argv[-1]); sys.exit(1)")
+    instead(f"import json, sys; open({str(told)!r}, 'w').write(json.dumps(sys.argv[-2:])); sys.exit(1)")
     with pytest.raises(retrain.UserError, match="failed"):
         retrain.train(labelled, KEY, snapshot, lambda *_: None)
-    assert told.read_text() == str(folder)
+    assert json.loads(told.read_text()) == [str(folder), str(folder)]
+    shutil.rmtree(folder)
+    with pytest.raises(retrain.UserError, match="failed"):
+        retrain.train(labelled, KEY, {**snapshot, "start": None}, lambda *_: None)
+    assert json.loads(told.read_text()) == ["", ""], "what is lost does not end learning"
+
+
+def test_the_newest_version_is_tried_and_does_not_make_the_same_labels_other_work(labelled, monkeypatch):
+    labelled.settings = labelled.settings.model_copy(update={"warm_start": 0.0})
+    monkeypatch.setattr(labelled.storage, "has", lambda key: key != "lost")
+    first = take_snapshot(labelled, KEY)
+    activated(labelled, FITS)
+    second = take_snapshot(labelled, KEY)
+    activated(labelled, FITS, location="words-v2", snapshot="two")
+    records.activate(labelled.registry, KEY, "v1", "v1", "rollback")
+    third = take_snapshot(labelled, KEY)
+    activated(labelled, FITS, location="lost", snapshot="three")
+    fourth = take_snapshot(labelled, KEY)
+    assert [s["before"] for s in (first, second, third, fourth)] == [None, "words-v1", "words-v2", None]
+    assert first["hash"] == second["hash"] == third["hash"] == fourth["hash"]
+
+
+def test_the_training_process_hands_on_what_it_is_told(labelled, monkeypatch, tmp_path):
+    from backend.pipeline import train_job
+    from backend.problems import training
+
+    seen = []
+    monkeypatch.setattr(training, "train_version", lambda *given: seen.append((given[7], given[9])))
+    monkeypatch.setattr(train_job, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(train_job.os, "nice", lambda _: 0)
+    path = take_snapshot(labelled, KEY)["path"]
+    for folders in ([], ["/v1"], ["", "/v2"], ["/v1", "/v2"]):
+        train_job.main(path, str(tmp_path / "out"), *folders)
+    one, two = Path("/v1"), Path("/v2")
+    assert seen == [(None, None), (one, None), (None, two), (one, two)]
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -53,7 +53,7 @@ def test_it_learns_and_says_what_it_was_made_of(encoder: Encoder, trained: Path)
     assert Schema.from_json(meta["schema"]) == SCHEMA
     assert set(meta["libraries"]) >= {"torch", "peft", "transformers"}
     assert sorted(p.name for p in trained.iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "heads.safetensors", "version.json",
+        "adapter_config.json", "adapter_model.safetensors", "heads.safetensors", "trials.safetensors", "version.json",
     ]  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_a_version_near_the_one_before_starts_with_its_head_too(
 
 def test_a_choice_is_measured_by_what_the_version_says_of_it(encoder: Encoder, trained: Path) -> None:
     version = load_version(trained, encoder)
-    assert version.meta["controls"]["asks"] == {"n": 6}
+    assert version.meta["controls"]["asks"] == {"n": 6, "tried": 0}
     assert version.outputs_apart([]) == {"asks": []}
     outputs = version.outputs_apart(examples(12, 18))["asks"]
     assert np.array_equal(np.stack([o.probs for o in outputs]), probs(version, TEXTS[12:18]))

@@ -181,24 +181,22 @@ def test_self_training_is_simulated_as_a_project_does_it(settings, files, tmp_pa
         assert len(extra) <= len(given) - len(extra)
 
 
-def test_second_opinions_are_simulated_as_a_project_gets_them(settings, files, tmp_path, monkeypatch):
+def test_versions_are_tried_in_a_simulation_as_in_a_project(settings, files, tmp_path, monkeypatch):
     seen = []
     train = learner.train_version
 
     def watched(*given):
-        seen.append((len(given[2]), [e.task_id for e in given[3]], given[9]))
-        return train(*given)
+        meta = train(*given)
+        seen.append((len(given[2]), meta["controls"]["label"]["tried"]))
+        return meta
 
     monkeypatch.setattr(learner, "train_version", watched)
     asked = plan(settings, files, adapter="lora", audit_share=0.2, rounds=[10, 30, 40])
-    data = read_data(*files, 40)
-    run.simulate(asked, data, (), 1, tmp_path / "out", jobs=1)
-    held, _ = data.audit(0, 0.2)
-    for labels, measured, second in seen:
-        assert bool(second) == (31 < labels < 80)  # of 40 labels a version knew 30; of 30 ten; the ceiling asks none
-        assert held[[e.task_id for e in second]].all()
-        assert not {e.task_id for e in second} & set(measured)
-        assert all(e.weight < 1 for e in second)
+    run.simulate(asked, read_data(*files, 40), (), 1, tmp_path / "out", jobs=1)
+    for (_, none), (second, too_many), (third, tried) in (seen[:3], seen[3:6]):
+        assert none == too_many == 0, "the first version knew ten labels of thirty"
+        assert 0 < tried == third - second
+    assert seen[6][1] == 0, "nothing comes before the ceiling"
 
 
 def test_a_warm_start_is_simulated_and_survives_an_interruption(settings, files, tmp_path, monkeypatch):
