@@ -14,7 +14,6 @@ from backend.active.head import LinearHead
 from backend.models.encoder import Encoder
 from backend.models.spec import ModelSpec
 from backend.problems.base import PROBLEMS
-from backend.problems.choices import TRIED_PRIOR
 from backend.problems.schema import Control, Example, Item, Schema
 from backend.problems.training import measured, train_version
 from backend.problems.trials import NEWEST, TRIALS, Trial, save_trials, tried
@@ -154,7 +153,7 @@ def test_held_out_answers_and_trials_count_the_same() -> None:
     head, told = calibrated(held, came, logits)
     own = HEAD.logits(WordEncoder().embed([e.item.text for e in held]))
     wanted = np.stack([e.targets["asks"] for e in [*held, *came]])
-    assert head.temperature == fit_temperature(np.concatenate([own, logits]), wanted, prior_weight=TRIED_PRIOR)
+    assert head.temperature == fit_temperature(np.concatenate([own, logits]), wanted)
     assert told == {"n": 10, "tried": 40}
 
 
@@ -179,5 +178,5 @@ def test_each_version_of_a_project_is_tried_by_the_labels_of_the_next(encoder: E
             assert ids(known) == [*range(8, upto)]
             wanted, logits = [t.example.targets["asks"] for t in known], [t.logits for t in known]
             temperature = load_version(folder, encoder).heads["asks"].temperature
-            assert temperature == pytest.approx(fit_temperature(logits, wanted, prior_weight=TRIED_PRIOR))
+            assert temperature == pytest.approx(fit_temperature(logits, wanted))
         before = folder
