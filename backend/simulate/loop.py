@@ -30,7 +30,7 @@ from backend.simulate.plan import BEFORE, FULL, RANDOM, SEED_STEP, Data, Plan, s
 Row = dict[str, Any]
 GAIN_AT = (50, 100, 128, 200)  # labels at which the next 100 are predicted, where these are rounds
 NEXT = 100
-REST = 1000  # tasks without a label that a version is measured on
+REST = 1000  # tasks without a label that a version is measured on, where it has to read them for that
 FULL_PASSES = 2  # times that each example is seen in the training on all data, at least
 
 
@@ -124,18 +124,23 @@ class Run:
             yield [self._data.pool[p].item for p in self._labelled[start : start + self._plan.batch]]
 
     def _rest(self) -> float | None:
-        """Quality on a sample of the tasks that have no label yet; None where there is none.
+        """Quality on the tasks that have no label yet; None where there is none.
 
-        A test file may have another mixture of classes than the pool; what a team would not have to label has not.
+        A test file may have another mixture of classes than the pool; what a team would not have to label has not. They
+        are a sample, unless rows are enough to judge all of them, which are computed for the queue anyway.
         """
+        schema = self._data.schema
         order = np.random.default_rng(self._seed).permutation(len(self._data.pool))
-        most = len(self._data.test) if "generator" in readers(self._data.schema) else REST
-        rest = order[~np.isin(order, self._labelled)][:most]
+        rest = order[~np.isin(order, self._labelled)]
+        whole = all(problem_for(control).fast for control in schema.controls)
+        if not whole:
+            rest = rest[: len(self._data.test) if "generator" in readers(schema) else REST]
         if not len(rest):
             return None
         sample = examples(self._data, rest.tolist())
-        outputs = self._learner.outputs([e.item for e in sample])
-        quality = qualities(self._data.schema, sample, outputs, self._plan.weights)
+        items, learner = [e.item for e in sample], self._learner
+        outputs = learner.version.outputs(items, learner.rows[rest]) if whole else learner.outputs(items)
+        quality = qualities(schema, sample, outputs, self._plan.weights)
         return float(quality.mean()) if len(quality) else None
 
     def _note_audit(self, audit: Mapping[str, Any] | None) -> None:

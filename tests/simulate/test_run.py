@@ -18,6 +18,7 @@ from backend.active.stopping import VAGUE
 from backend.alone import alone
 from backend.cli import app
 from backend.errors import UserError
+from backend.pipeline.audit import qualities
 from backend.simulate import learner, loop, run, summary
 from backend.simulate.plan import numbers, plan_of, read_data
 from backend.simulate.report import rows_of, write_report
@@ -146,6 +147,29 @@ def without_seconds(results):
         name: {k: v for k, v in found.items() if k != "seconds_per_round"}
         for name, found in results["strategies"].items()
     }
+
+
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_the_pool_is_measured_on_all_tasks_without_a_label(settings, files, tmp_path, monkeypatch, adapter):
+    seen = []
+
+    def watched(schema, sample, outputs, weights):
+        quality = qualities(schema, sample, outputs, weights)
+        seen.append(([e.task_id for e in sample], quality.mean()))
+        return quality
+
+    monkeypatch.setattr(loop, "REST", 3)
+    monkeypatch.setattr(loop, "qualities", watched)
+    data = read_data(*files, 40)
+    run.simulate(plan(settings, files, adapter=adapter, rounds=[20, 40]), data, (), 1, tmp_path / "out", jobs=1)
+    for name, measured in zip(("default", "random"), (seen[:2], seen[2:]), strict=True):
+        labelled = set()
+        for row, (tasks, quality) in zip(
+            loop.read_rows(loop.path_of(tmp_path / "out", name, 0)), measured, strict=True
+        ):
+            labelled |= set(row["picks"])
+            assert sorted(tasks) == sorted(set(range(len(data.pool))) - labelled)
+            assert row["rest"] == pytest.approx(quality)
 
 
 def test_no_task_is_labelled_twice_and_audit_tasks_are_a_share(settings, files, tmp_path):
