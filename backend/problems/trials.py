@@ -45,6 +45,9 @@ def tried(before: Path, base: Encoder, schema: Schema, train: Sequence[Example],
     all. A version that cannot be read, or has another schema or base model, leaves none.
     """
     given = {e.task_id: e for e in train if e.weight == 1}
+    asked = [c for c in schema.controls if problem_for(c).tried]
+    if not asked:
+        return {}
     try:
         version, (learned, record) = load_version(before, base), _read(before / TRIALS)
     except (ModelError, OSError, ValueError) as error:
@@ -54,7 +57,7 @@ def tried(before: Path, base: Encoder, schema: Schema, train: Sequence[Example],
         return {}
     new = [e for task_id, e in given.items() if task_id not in learned]
     found = {}
-    for control in (c for c in schema.controls if problem_for(c).tried):
+    for control in asked:
         said = _new(version, control, new, len(given), seed)
         said = {task: trial for task, trial in record.get(control.name, {}).items() if task not in said} | said
         counting = [

@@ -13,11 +13,12 @@ from backend.active.calibration import fit_temperature
 from backend.active.head import LinearHead
 from backend.models.encoder import Encoder
 from backend.models.spec import ModelSpec
+from backend.problems import trials
 from backend.problems.base import PROBLEMS
 from backend.problems.schema import Control, Example, Item, Schema
 from backend.problems.training import measured, train_version
 from backend.problems.trials import NEWEST, TRIALS, Trial, save_trials, tried
-from backend.problems.version import HEADS, META, load_version, save_heads
+from backend.problems.version import HEADS, META, Version, load_version, save_heads
 from tests.fakes import WordEncoder, text_of
 from tests.problems.test_training import RECIPE, SCHEMA, examples
 
@@ -117,6 +118,21 @@ def test_the_newest_are_kept_and_no_more_are_read(tmp_path: Path) -> None:
 def test_guesses_neither_try_nor_are_tried(tmp_path: Path) -> None:
     before = version(tmp_path / "one", [*labelled(*range(5)), example(7, weight=0.5)])
     assert found(before, [*labelled(*range(5), 7), example(8, weight=0.5)]) == {}
+
+
+def test_nothing_is_loaded_where_no_control_makes_use_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+
+    def load(folder: Path, encoder: Encoder) -> Version:
+        loaded.append(folder)
+        return load_version(folder, encoder)
+
+    monkeypatch.setattr(trials, "load_version", load)
+    before = version(tmp_path / "one", labelled(1, 2))
+    assert found(before, labelled(1, 2, 3), Schema((STARS,))) == {}
+    assert loaded == []
+    assert found(before, labelled(1, 2, 3))
+    assert loaded == [before]
 
 
 def test_a_version_of_something_else_or_a_damaged_one_is_not_tried(tmp_path: Path) -> None:
