@@ -59,7 +59,7 @@ def train_version(
     A version that is there already is returned at once. The folder appears complete or not at all.
     ``start``: a version of the same schema, base and rank to start near, ``recipe.warm_start`` of the way. Labels of
     ``held_out`` only measure, and set the temperature of the probabilities. Those of ``train`` may weigh less than 1.
-    ``before``: the newest version so far, on which labels that it did not know are tried
+    ``before``: the newest version so far, which is tried by labels that it did not know
     (:mod:`backend.problems.trials`).
     ``writer``: what writes texts; without it controls that want some learn nothing. An adapter is trained to each base
     model that some control's head, or texts, can be learned with.

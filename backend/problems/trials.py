@@ -42,7 +42,8 @@ def tried(before: Path, base: Encoder, schema: Schema, train: Sequence[Example],
 
     ``before``: the folder of the newest version so far. Those of ``train`` that it did not learn from try it, and are
     added to what the folder has on record. A label that has changed since counts as it is now, one that is gone not at
-    all. A version that cannot be read, or has another schema or base model, leaves none.
+    all. A version that cannot be read, or has another schema or base model, leaves none. ``seed`` draws those that try
+    it where more than :data:`NEWEST` could.
     """
     given = {e.task_id: e for e in train if e.weight == 1}
     asked = [c for c in schema.controls if problem_for(c).tried]
@@ -50,7 +51,7 @@ def tried(before: Path, base: Encoder, schema: Schema, train: Sequence[Example],
         return {}
     try:
         version, (learned, record) = load_version(before, base), _read(before / TRIALS)
-    except (ModelError, OSError, ValueError) as error:
+    except (ModelError, OSError, ValueError, KeyError) as error:
         log.warning("nothing tries the version before", folder=str(before), reason=str(error))
         return {}
     if version.schema != schema:
