@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +55,10 @@ class Plan:
             )
         if self.batch < 1 or not 0 <= self.audit_share <= 0.5:
             raise UserError("The batch must be at least 1 and the audit share between 0 and 0.5.")
+
+    def on_one_thread(self) -> "Plan":
+        """The same plan, for one of several processes side by side; loading a model sets how many threads there are."""
+        return replace(self, model=replace(self.model, threads=1), text=self.text and replace(self.text, threads=1))
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values; threads and device do not change a result beyond rounding."""

@@ -158,12 +158,12 @@ def _end_with(parent: BaseProcess) -> None:
 
 
 def _one_thread() -> None:
-    """For this process: small matrices only, with which more threads wait for each other longer than they compute."""
+    """For this process: more threads than cores wait for each other longer than they compute."""
     threadpool_limits(1)  # type: ignore[no-untyped-call]
 
 
 def _unit(plan: Plan, data: Data, unit: Unit, out: Path) -> None:
-    execute(plan, data, lambda base: _store(out, base), *unit, out)
+    execute(plan.on_one_thread(), data, lambda base: _store(out, base), *unit, out)
 
 
 def jobs_here() -> int:

@@ -18,6 +18,7 @@ from backend.active.stopping import VAGUE
 from backend.alone import alone
 from backend.cli import app
 from backend.errors import UserError
+from backend.models import encoder
 from backend.pipeline.audit import qualities
 from backend.simulate import learner, loop, run, summary
 from backend.simulate.plan import numbers, plan_of, read_data
@@ -73,6 +74,18 @@ def test_results_name_every_strategy_and_each_seed(settings, files, tmp_path):
     for name in ("curves.png", "report.html", "table.md"):
         assert (tmp_path / "out" / name).stat().st_size > 100
     assert "cdn" not in (tmp_path / "out" / "report.html").read_text()[:2000]
+
+
+def test_a_run_computes_on_one_thread(settings, files, tmp_path, monkeypatch):
+    import torch
+
+    threads = []
+    measured = loop.Run._measured
+    monkeypatch.setattr(encoder, "cores", lambda: 2)
+    monkeypatch.setattr(loop.Run, "_measured", lambda self: threads.append(torch.get_num_threads()) or measured(self))
+    own = settings.model_copy(update={"threads": 0})
+    simulate(own, files, tmp_path / "out", seeds=1, rounds=[20], adapter="lora")
+    assert set(threads) == {1}
 
 
 def test_what_was_predicted_stands_beside_what_came(settings, files, tmp_path, monkeypatch):
