@@ -126,6 +126,14 @@ class Settings(BaseSettings):
         description="Share of the active version's weights that a training starts from: 1 goes on with them, 0.5 "
         "shrinks them and adds fresh ones (shrink and perturb), 0 starts from scratch.",
     )
+    average_versions: float = Field(
+        0.4,
+        ge=0,
+        lt=1,
+        description="Weight of the active version in the average of its weights and those that a training for "
+        "`<Choices>` with one answer has made, where it knew six in ten of the labels; 0: a new version is what its "
+        "training made.",
+    )
     self_training: float = Field(
         0,
         ge=0,

@@ -44,6 +44,14 @@ class LinearHead:
         """Calibrated probabilities (N, K) of features (N, D), rows summing to 1."""
         return softmax(self.logits(features) / self.temperature).astype(np.float32)
 
+    def moved(self, other: "LinearHead", share: float) -> "LinearHead":
+        """The head with weight and bias moved ``share`` of the way to those of another one of its shape."""
+        weight, bias = (
+            (share * theirs + (1 - share) * own).astype(np.float32)
+            for own, theirs in ((self.weight, other.weight), (self.bias, other.bias))
+        )
+        return LinearHead(weight, bias, self.temperature, self.extra)
+
     def to_arrays(self) -> dict[str, Floats]:
         """The head as arrays by name, for a safetensors file."""
         own = {"weight": self.weight, "bias": self.bias, "temperature": np.array([self.temperature], np.float32)}

@@ -27,6 +27,7 @@ class Recipe:
     contrast: float = 0.5  # weight of the contrastive loss; 0 is none
     contrast_temperature: float = 0.1
     warm_start: float = 0.0  # share of the version before that the weights start from; the rest is fresh
+    average: float = 0.4  # weight of the version before in the average of its weights and those that were trained
     self_training: float = 0.0  # what the active version is surer of teaches too; 0: nothing does
     self_weight: float = 0.5  # of such an example; an annotator's is 1
     self_after: int = 100  # labels
@@ -41,8 +42,8 @@ class Recipe:
         shares = (self.dropout, self.smoothing, self.plateau, self.cooldown)
         if not (0 <= self.warmup <= 1 and all(0 <= share < 1 for share in shares)):
             raise ValueError(f"warmup, dropout, smoothing, plateau and cooldown must be shares: {self}")
-        if not 0 <= self.warm_start <= 1:
-            raise ValueError(f"warm_start must be a share: {self}")
+        if not (0 <= self.warm_start <= 1 and 0 <= self.average < 1):
+            raise ValueError(f"warm_start and average must be shares: {self}")
         if not (0 <= self.self_training < 1 and 0 < self.self_weight < 1 and self.self_after >= 0):
             raise ValueError(f"self_training must be a probability and self_weight must be between 0 and 1: {self}")
         if self.contrast < 0 or self.contrast_temperature <= 0:
@@ -57,6 +58,7 @@ class Recipe:
             learning_rate=settings.learning_rate,
             lora_rank=settings.lora_rank,
             warm_start=settings.warm_start,
+            average=settings.average_versions,
             self_training=settings.self_training,
             text_steps=settings.text_train_steps,
             text_learning_rate=settings.text_learning_rate,

@@ -78,17 +78,29 @@ class Trained:
     steps: int
 
 
+@dataclass(frozen=True)
+class Former:
+    """A version that a new one is averaged with: the weights of its adapter, which began as the new one did, its heads,
+    and how much of the average is its."""
+
+    adapter: Mapping[str, Tensor]
+    heads: Mapping[str, LinearHead]
+    share: float
+
+
 def train_adapter(
     encoder: Encoder,
     tasks: Mapping[str, HeadTask],
     recipe: Recipe,
     on_progress: Progress,
     start: Path | None = None,
+    former: Former | None = None,
 ) -> Trained:
     """An adapter and heads trained on the examples of ``tasks``, N in each. The encoder itself stays as it is.
 
     A sequence that several heads read of an example goes through the encoder once.
     ``start``: the folder of an adapter of the same base and rank that this one starts near (``recipe.warm_start``).
+    ``former``: what the result is averaged with.
     ``on_progress(step, steps, loss)`` is called after each update; ``steps`` falls where a plateau is seen. An update
     whose examples do not fit into memory at once (``train_tokens`` of the encoder's spec) is made in portions; lack of
     memory makes these smaller. It is the same update, but the contrastive loss compares within each portion. Raises
@@ -97,16 +109,19 @@ def train_adapter(
     torch.manual_seed(recipe.seed)
     model = attach(encoder, recipe)
     if start is not None:
-        blend(model, start, recipe.warm_start)
+        blend(model, adapter_weights(start), recipe.warm_start)
     heads = {name: _torch_head(task.start, encoder.device) for name, task in tasks.items()}
     run = _Run(encoder, model, heads, tasks, _Read.of(tasks), recipe, warm=start is not None)
     losses = run.descend(on_progress)
+    trained = {name: _linear_head(head, tasks[name].start) for name, head in heads.items()}
+    if former is not None:
+        blend(model, former.adapter, former.share)
+        trained = {name: head.moved(former.heads[name], former.share) for name, head in trained.items()}
 
     def save(folder: Path) -> None:
         model.save_pretrained(str(folder), safe_serialization=True)
         (folder / "README.md").unlink(missing_ok=True)  # a template of peft without content
 
-    trained = {name: _linear_head(head, tasks[name].start) for name, head in heads.items()}
     return Trained(save, trained, float(np.mean(losses[-20:])), len(losses))
 
 
@@ -184,20 +199,30 @@ def room_of(base: "Encoder | Generator", *, compared: bool = False) -> float:
     return base.spec.train_tokens or (usual if base.device.type == "cpu" else math.inf)
 
 
-def blend(model: Any, folder: Path, share: float) -> None:
-    """Move a fresh adapter's weights ``share`` of the way to those in ``folder``; 1 is all the way.
-
-    Between, the old weights shrink and the fresh ones are the noise (shrink and perturb: Ash and Adams, On
-    Warm-Starting Neural Network Training, 2020). Raises ModelError for an adapter of other layers or another rank.
-    """
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+def adapter_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of the adapter in a folder, by name. Raises ModelError where they cannot be read."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    fresh: dict[str, Tensor] = get_peft_model_state_dict(model)
-    before = load_file(folder / "adapter_model.safetensors")
-    if {n: t.shape for n, t in before.items()} != {n: t.shape for n, t in fresh.items()}:
-        raise ModelError(f"The adapter in {folder} has other layers or another rank.", "Set WARM_START=0 once.")
-    mixed = {n: share * before[n].to(t.device) + (1 - share) * t.detach() for n, t in fresh.items()}
+    try:
+        return load_file(folder / "adapter_model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"The adapter in {folder} cannot be read: {error}", "Set WARM_START=0 once.") from error
+
+
+def blend(model: Any, weights: Mapping[str, Tensor], share: float) -> None:
+    """Move an adapter's weights ``share`` of the way to those given; 1 is all the way.
+
+    Of an untrained one the old weights shrink and the fresh ones are the noise (shrink and perturb: Ash and Adams, On
+    Warm-Starting Neural Network Training, 2020); of a trained one both are averaged. Raises ModelError for an adapter
+    of other layers or another rank.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    own: dict[str, Tensor] = get_peft_model_state_dict(model)
+    if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in own.items()}:
+        raise ModelError("The adapter before has other layers or another rank.", "Set WARM_START=0 once.")
+    mixed = {n: share * weights[n].to(t.device) + (1 - share) * t.detach() for n, t in own.items()}
     set_peft_model_state_dict(model, mixed)
 
 

@@ -17,7 +17,7 @@ from backend.active.head import LinearHead
 from backend.models.device import autocast
 from backend.models.generator import Generator, Pair
 from backend.models.recipe import Recipe
-from backend.models.training import Descent, Progress, Trained, attach, blend, room_of
+from backend.models.training import Descent, Progress, Trained, adapter_weights, attach, blend, room_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def train_writer(
     torch.manual_seed(recipe.seed)
     model = attach(generator, recipe)
     if start is not None:
-        blend(model, start, recipe.warm_start)
+        blend(model, adapter_weights(start), recipe.warm_start)
     run = _Run(generator, model, tasks, recipe, warm=start is not None)
     losses = run.descend(on_progress)
 

@@ -74,9 +74,8 @@ def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Prog
     folder = Path(snapshot["path"]).parent
     out = folder / "version"
     log_file = folder / "training.log"
-    start = str(parts.storage.get(snapshot["start"])) if snapshot.get("start") else ""
     before = _before(parts, snapshot)
-    command = [sys.executable, "-m", "backend.pipeline.train_job", snapshot["path"], str(out), start, before]
+    command = [sys.executable, "-m", "backend.pipeline.train_job", snapshot["path"], str(out), before]
     with (
         open(log_file, "w") as errors,
         tqdm(total=1.0, bar_format=BAR, leave=False, disable=None, miniters=0) as bar,  # only on a terminal
@@ -108,7 +107,7 @@ def train(parts: Parts, key: str, snapshot: Mapping[str, Any], on_progress: Prog
 
 
 def _before(parts: Parts, snapshot: Mapping[str, Any]) -> str:
-    """The folder of the newest version before, empty without one: its loss is not to end learning."""
+    """The folder of the version before, empty without one: its loss is not to end learning."""
     key = snapshot.get("before")
     try:
         return str(parts.storage.get(key)) if key else ""

@@ -29,12 +29,10 @@ TEXTS_MEASURED = 100  # held-out tasks that two versions write texts for
 
 
 def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
-    """What is to be learned: ``{"hash", "path", "seen", "labels", "start", "before"}``; its content's hash names the
-    file.
+    """What is to be learned: ``{"hash", "path", "seen", "labels", "before"}``; its content's hash names the file.
 
-    ``start`` is the key in the storage of the version that the training starts near, None where from scratch;
-    ``before`` that of the newest version, None where there is none: it is nothing that names the work, since another
-    one is the newest when the same labels come again.
+    ``before`` is the key in the storage of the active version, None where it was not trained. Only where a training
+    starts near it does it name the work: else the same labels would be other work once what they taught is active.
 
     Raises UserError where there is too little to learn from.
     """
@@ -47,7 +45,7 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
     writer = TextSpec.from_settings(parts.settings) if "generator" in readers(schema) else None
     _check_enough(schema, train, writer)
     recipe = Recipe.from_settings(parts.settings)
-    start, held_out = _start(parts, project, recipe), measurable(schema, held_out)
+    before, held_out = _before(parts, project), measurable(schema, held_out)
     content = {
         "schema": schema.to_json(),
         "model": asdict(ModelSpec.from_settings(parts.settings)),
@@ -56,15 +54,14 @@ def take_snapshot(parts: Parts, key: str) -> dict[str, Any]:
         "train": [example_json(schema, e) for e in train],
         "guessed": [example_json(schema, e) for e in _guessed(parts, project, table, labels, recipe, len(train))],
         "held_out": [example_json(schema, e) for e in held_out],
-        "start": start,
+        "start": before if recipe.warm_start else None,
         **({"text_model": asdict(writer)} if writer else {}),
         **({"text_base": generator.base_id} if (generator := parts.host.generator(schema)) else {}),
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     path = data_folder(parts.settings, "work", digest) / "snapshot.json"
     path.write_text(json.dumps({**content, "audit_share": parts.settings.audit_share}, sort_keys=True))
-    before = _newest(parts, project)
-    return {"hash": digest, "path": str(path), "seen": seen, "labels": n, "start": start, "before": before}
+    return {"hash": digest, "path": str(path), "seen": seen, "labels": n, "before": before}
 
 
 def split(table: TaskTable, labels: Labels) -> tuple[list[Example], list[Example]]:
@@ -103,14 +100,10 @@ def _check_enough(schema: Schema, train: list[Example], writer: TextSpec | None)
         )
 
 
-def _start(parts: Parts, project: Project, recipe: Recipe) -> str | None:
-    """Where the active version is stored, if a training may start near it: same labels, base model and rank."""
+def _before(parts: Parts, project: Project) -> str | None:
+    """Where the active version is stored, if it was trained and is not lost."""
     row = due.active_version(parts, project)
-    if recipe.warm_start == 0 or row is None or row.location is None:
-        return None
-    same_rank = row.meta.get("recipe", {}).get("lora_rank") == recipe.lora_rank
-    same_base = row.meta.get("base", {}).get("id") == parts.host.encoder().base_id
-    return row.location if same_rank and same_base and parts.storage.has(row.location) else None
+    return row.location if row is not None and row.location and parts.storage.has(row.location) else None
 
 
 def _guessed(
@@ -133,9 +126,3 @@ def _guessed(
     store = parts.features.of(version)
     store.fill(version, items)
     return guesses(version, table.ids[chosen].tolist(), items, store.get(items), recipe, most)
-
-
-def _newest(parts: Parts, project: Project) -> str | None:
-    """Where the newest version of the schema and the base model is stored, if there is one."""
-    stored = [row.location for row in due.usable_versions(parts, project) if row.location is not None]
-    return stored[-1] if stored and parts.storage.has(stored[-1]) else None

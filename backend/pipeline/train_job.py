@@ -1,5 +1,5 @@
-"""The training process: ``python -m backend.pipeline.train_job SNAPSHOT OUT [START [BEFORE]]``; START is the folder of
-a version to start near, BEFORE that of the newest version so far, and either may be empty.
+"""The training process: ``python -m backend.pipeline.train_job SNAPSHOT OUT [BEFORE]``; BEFORE is the folder of the
+version that was active before, and may be empty.
 
 Reads the snapshot, writes the version's directory, says how far it is as JSON lines on standard output. It ends by
 itself when its standard input closes, so that it never outlives the worker that started it.
@@ -16,7 +16,7 @@ from backend.problems.examples import example_from
 from backend.problems.schema import Schema
 
 
-def main(snapshot: str, out: str, start: str = "", before: str = "") -> None:
+def main(snapshot: str, out: str, before: str = "") -> None:
     """Train once."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "nice"):
@@ -37,9 +37,8 @@ def main(snapshot: str, out: str, start: str = "", before: str = "") -> None:
         Recipe(**content["recipe"]),
         Path(out),
         _say,
-        Path(start) if start else None,
-        TextSpec(**content["text_model"]) if content.get("text_model") else None,
         Path(before) if before else None,
+        TextSpec(**content["text_model"]) if content.get("text_model") else None,
     )
 
 
@@ -54,4 +53,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    main(*sys.argv[1:4])

@@ -38,7 +38,8 @@ class Problem(Protocol):
     version's own head in them. ``metric`` names what :meth:`quality` is on average, ``score`` the first of
     :meth:`scores`, ``measure`` what :meth:`profile` measures, ``auto`` the strategy that ``auto`` stands for. ``reads``
     names the model that reads the items: the ``encoder``, or the ``generator`` where there is one (else ``None``).
-    ``tried``: whether what earlier versions said of later labels helps to calibrate. ``apart``: whether each of
+    ``tried``: whether what earlier versions said of later labels helps to calibrate. ``averaged``: whether the weights
+    of two versions may be averaged. ``apart``: whether each of
     :meth:`texts` goes through the model by itself, so that a training takes as much longer as there are more of them.
     """
 
@@ -62,6 +63,9 @@ class Problem(Protocol):
 
     @property
     def tried(self) -> bool: ...
+
+    @property
+    def averaged(self) -> bool: ...
 
     @property
     def apart(self) -> bool: ...

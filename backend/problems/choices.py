@@ -29,6 +29,7 @@ class SingleChoice(Pooled):
     metric = "accuracy"
     measure = "margin"
     tried = True
+    averaged = True
 
     def can_fit(self, control: Control, targets: Sequence[Floats]) -> bool:
         """Two different labels: with one, every text would get it."""

@@ -18,6 +18,7 @@ class Common:
     auto = "auto"
     reads = "encoder"
     tried = False
+    averaged = False
     apart = False
     metric: str
     measure: str

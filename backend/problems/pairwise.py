@@ -29,6 +29,7 @@ class Pairwise(SingleChoice):
     """See :class:`backend.problems.base.Problem`. The labels are left and right; the columns, the features of both."""
 
     tried = False
+    averaged = False
 
     # --------------------------------------------------------------------------------------------------- the texts
     def texts(self, control: Control, item: Item) -> tuple[str, ...]:

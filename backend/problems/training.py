@@ -18,10 +18,11 @@ from backend.models.encoder import Encoder
 from backend.models.generator import Generator
 from backend.models.recipe import Recipe
 from backend.models.spec import ModelSpec, TextSpec
-from backend.models.training import HeadTask, Trained, train_adapter
+from backend.models.training import Former, HeadTask, Trained, train_adapter
 from backend.models.writer import TextTask, train_writer
 from backend.problems.base import problem_for
 from backend.problems.examples import learnable
+from backend.problems.former import former_of, near_version
 from backend.problems.schema import Control, Example, Schema
 from backend.problems.trials import TRIALS, Trial, save_trials, tried
 from backend.problems.version import (
@@ -32,8 +33,10 @@ from backend.problems.version import (
     apart_name,
     cold_head,
     fold_of,
+    has_adapter,
     load_heads,
     model_for,
+    read_meta,
     save_heads,
 )
 
@@ -50,17 +53,16 @@ def train_version(
     recipe: Recipe,
     directory: Path,
     on_progress: Callable[[int, int, float], None],
-    start: Path | None = None,
-    writer: TextSpec | Generator | None = None,
     before: Path | None = None,
+    writer: TextSpec | Generator | None = None,
 ) -> dict[str, Any]:
     """The content of ``directory/version.json``, written beside the adapters and the heads.
 
     A version that is there already is returned at once. The folder appears complete or not at all.
-    ``start``: a version of the same schema, base and rank to start near, ``recipe.warm_start`` of the way. Labels of
-    ``held_out`` only measure, and set the temperature of the probabilities. Those of ``train`` may weigh less than 1.
-    ``before``: the newest version so far, which is tried by labels that it did not know
-    (:mod:`backend.problems.trials`).
+    Labels of ``held_out`` only measure, and set the temperature of the probabilities. Those of ``train`` may weigh less
+    than 1.
+    ``before``: a former version, which is tried by labels that it did not know (:mod:`backend.problems.trials`), and
+    which the new one starts near or is averaged with (:mod:`backend.problems.former`).
     ``writer``: what writes texts; without it controls that want some learn nothing. An adapter is trained to each base
     model that some control's head, or texts, can be learned with.
     """
@@ -73,7 +75,9 @@ def train_version(
     trials = {} if before is None else tried(before, encoder, schema, train, recipe.seed)
     tasks = head_tasks(encoder, schema, train, recipe, generator)
     portioned = replace(recipe, batch_size=examples_in_update(schema, train, recipe.batch_size))
-    trained = _train(encoder, generator, tasks, portioned, on_progress, start)
+    near = None if before is None else near_version(before, schema, encoder.base_id, recipe)
+    former = None if near is None else former_of(near, schema, tasks, train, recipe)
+    trained = _train(encoder, generator, tasks, portioned, on_progress, near if recipe.warm_start else None, former)
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
@@ -90,7 +94,8 @@ def train_version(
         if generator is not None and GENERATOR in trained:
             generator.save_texts(temporary / GENERATOR)
         seconds = round(time.monotonic() - started, 2)
-        meta = _meta(bases, schema, recipe, trained, train, metrics, seconds)
+        averaged = 0.0 if former is None else former.share
+        meta = {**_meta(bases, schema, recipe, trained, train, metrics, seconds), "averaged": averaged}
         (temporary / META).write_text(json.dumps(meta, indent=1, sort_keys=True))
         publish_folder(temporary, directory)
     finally:
@@ -137,6 +142,7 @@ def _train(
     recipe: Recipe,
     on_progress: Callable[[int, int, float], None],
     start: Path | None,
+    former: Former | None,
 ) -> dict[str, Trained]:
     """The trained adapters, of :data:`ENCODER` and :data:`GENERATOR`, one behind the other."""
     heads = {name: task for name, task in tasks.items() if isinstance(task, HeadTask)}
@@ -149,7 +155,7 @@ def _train(
         more = recipe.text_steps if texts else 0
         there = start if start is not None and has_adapter(start) else None
         trained[ENCODER] = train_adapter(
-            encoder, heads, recipe, lambda step, steps, loss: on_progress(step, steps + more, loss), there
+            encoder, heads, recipe, lambda step, steps, loss: on_progress(step, steps + more, loss), there, former
         )
     if texts and generator is not None:
         done = trained[ENCODER].steps if heads else 0
@@ -165,11 +171,7 @@ def _near(task: HeadTask, before: LinearHead | None, share: float) -> HeadTask:
     shape."""
     if before is None or before.weight.shape != task.start.weight.shape:
         return task
-    weight, bias = (
-        (share * old + (1 - share) * new).astype(np.float32)
-        for old, new in ((before.weight, task.start.weight), (before.bias, task.start.bias))
-    )
-    return replace(task, start=replace(task.start, weight=weight, bias=bias))
+    return replace(task, start=task.start.moved(before, share))
 
 
 def measured(
@@ -210,11 +212,6 @@ def _base(model: Encoder | Generator) -> dict[str, str]:
     return {"name": model.spec.name, "revision": model.spec.revision, "id": model.base_id}
 
 
-def has_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter."""
-    return (folder / "adapter_config.json").exists()
-
-
 def publish_folder(temporary: Path, directory: Path) -> None:
     """Give a complete folder its name. If another process was faster, its folder stays."""
     if directory.exists() and not (directory / META).exists():
@@ -225,12 +222,6 @@ def publish_folder(temporary: Path, directory: Path) -> None:
     except OSError:
         if not (directory / META).exists():
             raise
-
-
-def read_meta(directory: Path) -> dict[str, Any]:
-    """The content of ``version.json``."""
-    content: dict[str, Any] = json.loads((directory / META).read_text())
-    return content
 
 
 def _meta(

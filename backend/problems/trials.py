@@ -40,10 +40,10 @@ class Trial:
 def tried(before: Path, base: Encoder, schema: Schema, train: Sequence[Example], seed: int) -> dict[str, list[Trial]]:
     """The trials that count in a training, of each control that makes use of them, in the order in which labels came.
 
-    ``before``: the folder of the newest version so far. Those of ``train`` that it did not learn from try it, and are
-    added to what the folder has on record. A label that has changed since counts as it is now, one that is gone not at
-    all. A version that cannot be read, or has another schema or base model, leaves none. ``seed`` draws those that try
-    it where more than :data:`NEWEST` could.
+    ``before``: the folder of a former version, the active one. Those of ``train`` that it did not learn from try it,
+    and are added to what the folder has on record. A label that has changed since counts as it is now, one that is gone
+    not at all. A version that cannot be read, or has another schema or base model, leaves none. ``seed`` draws those
+    that try it where more than :data:`NEWEST` could.
     """
     given = {e.task_id: e for e in train if e.weight == 1}
     asked = [c for c in schema.controls if problem_for(c).tried]

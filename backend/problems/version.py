@@ -229,13 +229,24 @@ def cold_head(encoder: Encoder, control: Control) -> LinearHead:
     return problem_for(control).zero_shot_head(control, encoder.dim, encoder.embed)
 
 
+def read_meta(directory: Path) -> dict[str, Any]:
+    """The content of ``version.json``."""
+    content: dict[str, Any] = json.loads((directory / META).read_text())
+    return content
+
+
+def has_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter."""
+    return (folder / "adapter_config.json").exists()
+
+
 def load_version(directory: Path, encoder: Encoder, generator: "Generator | None" = None) -> Version:
     """The version stored in ``directory``, on the models that it was trained on; without a generator it writes nothing.
 
     Raises ModelError for a version that is not there, damaged, or made for another base model.
     """
     try:
-        meta = json.loads((directory / META).read_text())
+        meta = read_meta(directory)
         schema = Schema.from_json(meta["schema"])
         base_id, name = meta["base"]["id"], meta["base"]["name"]
         heads = load_heads(directory / HEADS)

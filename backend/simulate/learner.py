@@ -17,8 +17,8 @@ from backend.problems.base import problem_for, readers
 from backend.problems.examples import learnable
 from backend.problems.guessing import LOOKED_AT, guesses, wants_guesses
 from backend.problems.schema import Example, Floats, Item, Output
-from backend.problems.training import read_meta, train_version
-from backend.problems.version import Version, cold_version, load_version
+from backend.problems.training import train_version
+from backend.problems.version import Version, cold_version, load_version, read_meta
 from backend.serving.features import FeatureStore
 from backend.simulate.plan import Data, Plan
 
@@ -141,9 +141,8 @@ class AdapterLearner:
             return
         train += self._guessed([*trained, *held_out], len(train))
         held, before = examples(self._data, held_out), self._set_aside()
-        start = before if self._recipe.warm_start else None
         schema, recipe, writer = self._data.schema, self._recipe, self._generator
-        train_version(self._base, schema, train, held, recipe, self._folder, lambda *_: None, start, writer, before)
+        train_version(self._base, schema, train, held, recipe, self._folder, lambda *_: None, before, writer)
         self._take_up()
 
     def _set_aside(self) -> Path | None:

@@ -21,6 +21,7 @@ from backend.models.training import (
     CPU_TOKENS_COMPARED,
     HeadTask,
     Trained,
+    adapter_weights,
     attach,
     blend,
     contrast,
@@ -244,7 +245,7 @@ def test_a_training_starts_so_far_on_the_way_to_the_adapter_before(
     torch.manual_seed(5)
     model = attach(encoder, RECIPE)
     fresh = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-    blend(model, tmp_path, share)
+    blend(model, adapter_weights(tmp_path), share)
     before = load_file(tmp_path / "adapter_model.safetensors")
     assert len(before) == len(fresh) == 2 * 2 * 6
     for name, parameter in model.named_parameters():
@@ -265,7 +266,7 @@ def test_a_warm_start_is_where_the_training_before_ended(encoder: Encoder, tmp_p
 def test_an_adapter_of_another_rank_is_no_start(encoder: Encoder, tmp_path: Path) -> None:
     train(encoder, replace(RECIPE, steps=1, lora_rank=4))[0].save(tmp_path)
     with pytest.raises(ModelError, match="another rank"):
-        blend(attach(encoder, RECIPE), tmp_path, 0.5)
+        blend(attach(encoder, RECIPE), adapter_weights(tmp_path), 0.5)
 
 
 @pytest.mark.parametrize("n", [1, 5, 16, 50, 180])

@@ -1,4 +1,4 @@
-"""What a training is told of former versions: the active one, to start near, and the newest, which its labels try."""
+"""What a training is told of the active version, which its labels try and which it may start near."""
 
 import json
 import shutil
@@ -43,33 +43,19 @@ def activated(parts, meta, location="words-v1", schema_hash=None, snapshot="one"
 def test_the_active_version_is_part_of_the_snapshot(labelled, monkeypatch):
     scratch = take_snapshot(labelled, KEY)
     activated(labelled, FITS)
-    assert take_snapshot(labelled, KEY)["start"] is None, "its weights are not there"
+    assert take_snapshot(labelled, KEY)["before"] is None, "its weights are not there"
     monkeypatch.setattr(labelled.storage, "has", lambda key: key == "words-v1")
     near = take_snapshot(labelled, KEY)
-    assert (scratch["start"], near["start"]) == (None, "words-v1")
+    assert (scratch["before"], near["before"]) == (None, "words-v1")
     assert scratch["hash"] != near["hash"]
     assert json.loads(Path(near["path"]).read_text())["start"] == "words-v1"
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"meta": {**FITS, "recipe": {"lora_rank": 4}}},
-        {"meta": {**FITS, "base": {"id": "others"}}},
-        {"meta": {}},
-        {"meta": FITS, "location": None},
-        {"meta": FITS, "schema_hash": "former"},
-    ],
-)
-def test_a_version_that_does_not_fit_is_no_start(labelled, other):
-    activated(labelled, **other)
-    assert take_snapshot(labelled, KEY)["start"] is None
-
-
-def test_without_the_setting_a_training_starts_from_scratch(labelled):
-    activated(labelled, FITS)
-    labelled.settings = labelled.settings.model_copy(update={"warm_start": 0.0})
-    assert take_snapshot(labelled, KEY)["start"] is None
+@pytest.mark.parametrize("other", [{"location": None}, {"schema_hash": "former"}])
+def test_a_version_that_does_not_fit_is_not_the_one_before(labelled, monkeypatch, other):
+    monkeypatch.setattr(labelled.storage, "has", lambda key: True)
+    activated(labelled, FITS, **other)
+    assert take_snapshot(labelled, KEY)["before"] is None
 
 
 @pytest.fixture
@@ -92,28 +78,28 @@ def test_the_training_process_is_told_the_folder(labelled, instead, tmp_path):
     (folder / "version.json").write_text("{}")
     told = tmp_path / "told"
     snapshot = take_snapshot(labelled, KEY)
-    instead(f"import json, sys; open({str(told)!r}, 'w').write(json.dumps(sys.argv[-2:])); sys.exit(1)")
+    instead(f"import json, sys; open({str(told)!r}, 'w').write(json.dumps(sys.argv[-1])); sys.exit(1)")
     with pytest.raises(retrain.UserError, match="failed"):
         retrain.train(labelled, KEY, snapshot, lambda *_: None)
-    assert json.loads(told.read_text()) == [str(folder), str(folder)]
+    assert json.loads(told.read_text()) == str(folder)
     shutil.rmtree(folder)
     with pytest.raises(retrain.UserError, match="failed"):
-        retrain.train(labelled, KEY, {**snapshot, "start": None}, lambda *_: None)
-    assert json.loads(told.read_text()) == ["", ""], "what is lost does not end learning"
+        retrain.train(labelled, KEY, snapshot, lambda *_: None)
+    assert json.loads(told.read_text()) == "", "what is lost does not end learning"
 
 
-def test_the_newest_version_is_tried_and_does_not_make_the_same_labels_other_work(labelled, monkeypatch):
+def test_the_active_version_comes_before_and_does_not_make_the_same_labels_other_work(labelled, monkeypatch):
     labelled.settings = labelled.settings.model_copy(update={"warm_start": 0.0})
     monkeypatch.setattr(labelled.storage, "has", lambda key: key != "lost")
     first = take_snapshot(labelled, KEY)
     activated(labelled, FITS)
     second = take_snapshot(labelled, KEY)
     activated(labelled, FITS, location="words-v2", snapshot="two")
-    records.activate(labelled.registry, KEY, "v1", "v1", "rollback")
+    records.activate(labelled.registry, KEY, "v1", "v1-r2", "rollback")
     third = take_snapshot(labelled, KEY)
     activated(labelled, FITS, location="lost", snapshot="three")
     fourth = take_snapshot(labelled, KEY)
-    assert [s["before"] for s in (first, second, third, fourth)] == [None, "words-v1", "words-v2", None]
+    assert [s["before"] for s in (first, second, third, fourth)] == [None, "words-v1", "words-v1", None]
     assert first["hash"] == second["hash"] == third["hash"] == fourth["hash"]
 
 
@@ -122,14 +108,13 @@ def test_the_training_process_hands_on_what_it_is_told(labelled, monkeypatch, tm
     from backend.problems import training
 
     seen = []
-    monkeypatch.setattr(training, "train_version", lambda *given: seen.append((given[7], given[9])))
+    monkeypatch.setattr(training, "train_version", lambda *given: seen.append(given[7]))
     monkeypatch.setattr(train_job, "_end_with_parent", lambda: None)
     monkeypatch.setattr(train_job.os, "nice", lambda _: 0)
     path = take_snapshot(labelled, KEY)["path"]
-    for folders in ([], ["/v1"], ["", "/v2"], ["/v1", "/v2"]):
+    for folders in ([], [""], ["/v1"]):
         train_job.main(path, str(tmp_path / "out"), *folders)
-    one, two = Path("/v1"), Path("/v2")
-    assert seen == [(None, None), (one, None), (None, two), (one, two)]
+    assert seen == [None, None, Path("/v1")]
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -218,13 +218,14 @@ def test_self_training_is_simulated_as_a_project_does_it(settings, files, tmp_pa
         assert len(extra) <= len(given) - len(extra)
 
 
-def test_versions_are_tried_in_a_simulation_as_in_a_project(settings, files, tmp_path, monkeypatch):
-    seen = []
+def test_versions_are_tried_and_averaged_in_a_simulation_as_in_a_project(settings, files, tmp_path, monkeypatch):
+    seen, averaged = [], []
     train = learner.train_version
 
     def watched(*given):
         meta = train(*given)
         seen.append((len(given[2]), meta["controls"]["label"]["tried"]))
+        averaged.append(meta["averaged"])
         return meta
 
     monkeypatch.setattr(learner, "train_version", watched)
@@ -234,6 +235,7 @@ def test_versions_are_tried_in_a_simulation_as_in_a_project(settings, files, tmp
         assert none == too_many == 0, "the first version knew ten labels of thirty"
         assert 0 < tried == third - second
     assert seen[6][1] == 0, "nothing comes before the ceiling"
+    assert averaged == [0, 0, 0.4, 0, 0, 0.4, 0]
 
 
 def test_a_warm_start_is_simulated_and_survives_an_interruption(settings, files, tmp_path, monkeypatch):
