@@ -4,7 +4,7 @@ Nothing here knows ids, Label Studio or the database; the live queue and the sim
 rows of the :class:`Field`, everywhere in this module.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +106,21 @@ def decide(judge: Judge, field: Field, n: int, policy: Policy) -> list[Choice]:
     audits = [Choice(int(p), {"measure": "audit"}) for p in field.audits()[:n]]
     labelled_audit = int(sum(bool(field.audit[at]) for at in field.targets))
     return deal_audit(chosen, audits, policy.audit_share, len(field.targets), labelled_audit)[:n]
+
+
+def decide_by_first(
+    judge: Judge, field: Field, n: int, policies: Sequence[Policy], unable: Callable[[str, ValueError], None]
+) -> list[Choice]:
+    """What the first of these policies decides that can: another library's strategy may not be able to choose from
+    what there is now, such as labels of one class. ``unable`` is told its name, and why. Raises what the last raises.
+    """
+    *others, last = policies
+    for policy in others:
+        try:
+            return decide(judge, field, n, policy)
+        except ValueError as error:
+            unable(policy.strategy, error)
+    return decide(judge, field, n, last)
 
 
 def strategy_for(judge: Judge, wanted: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.pipeline.decide import Choice, Field, Policy, decide, fresh_judge
+from backend.pipeline.decide import Choice, Field, Policy, decide_by_first, fresh_judge
 from backend.pipeline.parts import Parts
 from backend.pipeline.pool import Labels, TaskTable, read_labels
 from backend.problems.judge import Judge
@@ -109,18 +109,19 @@ def rank(parts: Parts, view: View, n: int, *, refit: bool) -> Ranking:
 
 
 def _decided(parts: Parts, view: View, judge: Judge, field: Field, n: int) -> list[Choice]:
-    """What the label config's strategy chooses, else the setting's, else the default: another library's may not be able
-    to choose from what there is now, such as labels of one class. That is said once for each project."""
+    """What the label config's strategy chooses, else the setting's, else the default. Which one cannot is said once for
+    each project."""
     settings, key = parts.settings, view.project.key
     named = strategy_of(view.project.label_config, settings.strategy).name
-    for strategy in dict.fromkeys([named, settings.strategy]):
-        try:
-            return decide(judge, field, n, Policy(strategy, settings.audit_share, settings.seed))
-        except ValueError as error:
-            if (key, strategy) not in parts.failed_strategies:
-                parts.failed_strategies.add((key, strategy))
-                log.warning("a strategy cannot choose", project=key, strategy=strategy, reason=str(error))
-    return decide(judge, field, n, Policy(DEFAULT, settings.audit_share, settings.seed))
+
+    def unable(strategy: str, error: ValueError) -> None:
+        if (key, strategy) not in parts.failed_strategies:
+            parts.failed_strategies.add((key, strategy))
+            log.warning("a strategy cannot choose", project=key, strategy=strategy, reason=str(error))
+
+    wanted = dict.fromkeys([named, settings.strategy, DEFAULT])
+    policies = [Policy(strategy, settings.audit_share, settings.seed) for strategy in wanted]
+    return decide_by_first(judge, field, n, policies, unable)
 
 
 def _field(parts: Parts, view: View, at: NDArray[np.int64], judge: Judge) -> Field:

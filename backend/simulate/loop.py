@@ -16,7 +16,7 @@ import numpy as np
 from backend.active.curve import Point, predicted_gain
 from backend.active.stopping import is_vague
 from backend.pipeline.audit import qualities
-from backend.pipeline.decide import Field, Policy, decide, fresh_judge
+from backend.pipeline.decide import Field, Policy, decide_by_first, fresh_judge
 from backend.pipeline.evaluation import comparable, diversity, earlier_one, rise, stop_set
 from backend.problems.base import contexts, problem_for, readers, said
 from backend.problems.schema import Example, Floats, Item
@@ -25,7 +25,7 @@ from backend.problems.version import cold_version
 from backend.serving.features import FeatureStore
 from backend.simulate import measure
 from backend.simulate.learner import Learner, examples, learner_of
-from backend.simulate.plan import BEFORE, FULL, RANDOM, SEED_STEP, Data, Plan, strategy_of
+from backend.simulate.plan import BEFORE, DEFAULT, FULL, RANDOM, SEED_STEP, Data, Plan, strategy_of
 
 Row = dict[str, Any]
 GAIN_AT = (50, 100, 128, 200)  # labels at which the next 100 are predicted, where these are rounds
@@ -49,6 +49,7 @@ class Run:
         self._stop = stop_set(self._audit, self._audit_rank)
         self._answers: list[tuple[int, list[Any]]] = []  # of each round: examples learned from, answers to the stop set
         self._learned = 0  # labels that the learner's version knows
+        self._by_default = 0  # labels of this round that the strategy could not choose
 
     def go(self) -> None:
         """All rounds that are not on file yet."""
@@ -64,7 +65,7 @@ class Run:
             append_row(self._path, self._round(labels))
 
     def _round(self, labels: int) -> Row:
-        start, before = _clock(), len(self._labelled)
+        start, before, self._by_default = _clock(), len(self._labelled), 0
         while len(self._labelled) < labels:
             self._label(min(self._plan.batch, labels - len(self._labelled)))
         chosen = _clock()
@@ -73,6 +74,7 @@ class Run:
         return {
             "labels": len(self._labelled),
             "picks": self._labelled[before:],
+            "by_default": self._by_default,
             **self._measured(),
             "seconds": {"choose": chosen - start, "learn": learned - chosen, "measure": _clock() - learned},
         }
@@ -81,10 +83,14 @@ class Run:
         """Label the next ``n`` tasks, as an annotator would who is always right."""
         own = replace(self._learner.version.judge, weights=self._plan.weights)
         field = self._field()
-        policy = Policy(self._strategy, self._plan.audit_share, self._seed * SEED_STEP)
+        wanted = dict.fromkeys([self._strategy, strategy_of(DEFAULT)])  # as in a project
+        policies = [Policy(name, self._plan.audit_share, self._seed * SEED_STEP) for name in wanted]
         known = self._plan.adapter == "none" and self._learned == len(self._labelled)
         judge = own if known or self._strategy == RANDOM else fresh_judge(own, field, self._seed)
-        self._labelled += [c.position for c in decide(judge, field, n, policy)]
+        unable: list[ValueError] = []
+        chosen = decide_by_first(judge, field, n, policies, lambda _, error: unable.append(error))
+        self._labelled += [c.position for c in chosen]
+        self._by_default += len(chosen) if unable else 0
 
     def _field(self) -> Field:
         open_ = np.ones(len(self._data.pool), bool)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.active.audit import audit_rank, is_audit
-from backend.active.selection import parse
+from backend.active.selection import fails, parse
 from backend.demo.corpus import Corpus, check_learnable, read_pair
 from backend.demo.formats import check_answered
 from backend.errors import UserError
@@ -181,9 +181,12 @@ def strategy_of(name: str) -> str:
     """The strategy's own name; ``default`` is what a project does without a setting. Raises UserError."""
     found = str(Settings.model_fields["strategy"].default) if name == DEFAULT else name
     try:
-        return parse(found).name
+        plan = parse(found)
     except ValueError as error:
         raise UserError(f"{error}; and {DEFAULT}") from None
+    if reason := fails(plan):
+        raise UserError(f"{found} cannot choose: {reason}", "Leave that --strategy out.")
+    return plan.name
 
 
 def open_folder(out: Path, plan: Plan) -> None:

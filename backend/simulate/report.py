@@ -83,8 +83,15 @@ def headline(results: Results) -> str:
     return (
         f"{plan['data'].split(':')[0]}: {results['tasks']} tasks, {results['classes']} classes, "
         f"{results['seeds']} seeds, {learner}, {plan['audit_share']:.0%} audit labels{floor}{ceiling}. "
-        f"{results['metric'].capitalize()} on {results['test_items']} test items, %."
+        f"{results['metric'].capitalize()} on {results['test_items']} test items, %.{_by_default(results)}"
     )
+
+
+def _by_default(results: Results) -> str:
+    """Which strategies could not choose, and for how many labels; empty where all could."""
+    found = {name: strategy["by_default"] for name, strategy in results["strategies"].items()}
+    said = ", ".join(f"{labels:.0f} labels of {name}" for name, labels in found.items() if labels)
+    return f" What a strategy could not choose, the default did: {said}." if said else ""
 
 
 def measures(results: Results) -> dict[str, str]:

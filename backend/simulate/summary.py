@@ -113,6 +113,7 @@ def _strategy(
             for key in ("classes", "similarity", "least_similarity")
         },
         "rest": _by_round(plan, runs, "rest"),
+        "by_default": float(np.mean([sum(row.get("by_default", 0) for row in run) for run in runs])),
         "audit_interval_holds": _audit_holds(runs),
         "predicted_gain": _gains(plan, runs),
         "seconds_per_round": {

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from backend.active.selection import names
 from backend.active.stopping import VAGUE
 from backend.alone import alone
 from backend.cli import app
@@ -21,7 +22,7 @@ from backend.errors import UserError
 from backend.models import encoder
 from backend.pipeline.audit import qualities
 from backend.simulate import learner, loop, run, summary
-from backend.simulate.plan import numbers, plan_of, read_data
+from backend.simulate.plan import numbers, plan_of, read_data, strategy_of
 from backend.simulate.report import rows_of, write_report
 from tests.models.tiny import save_tiny_bert
 
@@ -74,6 +75,32 @@ def test_results_name_every_strategy_and_each_seed(settings, files, tmp_path):
     for name in ("curves.png", "report.html", "table.md"):
         assert (tmp_path / "out" / name).stat().st_size > 100
     assert "cdn" not in (tmp_path / "out" / "report.html").read_text()[:2000]
+
+
+def test_what_a_strategy_cannot_choose_the_default_does(settings, files, tmp_path, monkeypatch):
+    def shy(pool, n, rng):
+        if len(pool.labelled_classes) < 15:
+            raise ValueError("labels of one class")
+        return rng.permutation(len(pool))[:n]
+
+    monkeypatch.setitem(names.STRATEGIES, "shy", shy)
+    results = simulate(settings, files, tmp_path / "out", ["shy"], audit_share=0.0)
+    assert {name: found["by_default"] for name, found in results["strategies"].items()} == {
+        "default": 0, "random": 0, "shy": 15,
+    }  # fmt: skip
+    for seed in (0, 1):
+        shys, ours = (loop.read_rows(loop.path_of(tmp_path / "out", name, seed)) for name in ("shy", "default"))
+        assert [row["by_default"] for row in shys] == [15, 0, 0]
+        assert shys[0]["picks"][:15] == ours[0]["picks"][:15] != shys[0]["picks"][5:]
+    write_report(results, tmp_path / "out")
+    assert "15 labels of shy" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_a_strategy_that_never_can_choose_is_refused():
+    pytest.importorskip("skactiveml")
+    with pytest.raises(UserError, match="cannot choose"):
+        strategy_of("skactiveml:RegressionTreeBasedAL")
+    assert strategy_of("skactiveml:QueryByCommittee") == "skactiveml:QueryByCommittee"
 
 
 def test_a_run_computes_on_one_thread(settings, files, tmp_path, monkeypatch):
