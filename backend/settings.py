@@ -131,8 +131,8 @@ class Settings(BaseSettings):
         ge=0,
         lt=1,
         description="Weight of the active version in the average of its weights and those that a training for "
-        "`<Choices>` with one answer has made, where it knew six in ten of the labels; 0: a new version is what its "
-        "training made.",
+        "`<Choices>` with one answer has made, where it knew six in ten of the labels and eight of each class on "
+        "average; 0: a new version is what its training made.",
     )
     self_training: float = Field(
         0,

@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from backend.active.curve import effective_classes
 from backend.errors import ModelError
 from backend.models.recipe import Recipe
 from backend.models.training import Former, adapter_weights
@@ -19,6 +20,8 @@ from backend.problems.version import HEADS, load_heads, read_meta
 from backend.telemetry import logger
 
 log = logger("former")
+
+LEAST_OF_CLASS = 8
 
 
 def near_version(before: Path, schema: Schema, base_id: str, recipe: Recipe) -> Path | None:
@@ -38,16 +41,24 @@ def former_of(
     near: Path, schema: Schema, learned: Collection[str], train: Sequence[Example], recipe: Recipe
 ) -> Former | None:
     """What a training on ``train`` is averaged with: the version in ``near``, where it learned what now is ``learned``
-    (controls by name), from enough of the labels (:data:`LEAST_SHARE`); None where not.
+    (controls by name), from enough of the labels (:data:`LEAST_SHARE`) and of each class (:data:`LEAST_OF_CLASS`, on
+    average): while classes are still met, what is older is too much worse. None where not.
 
     Adapters of another seed are not averaged: they start elsewhere, and weights in between are none of either.
     """
-    meta, labels = read_meta(near), sum(e.weight == 1 for e in train)
-    if recipe.average == 0 or meta["recipe"]["seed"] != recipe.seed or meta["examples"] < LEAST_SHARE * labels:
+    meta, given = read_meta(near), [e for e in train if e.weight == 1]
+    knew = meta["examples"]
+    if recipe.average == 0 or meta["recipe"]["seed"] != recipe.seed or knew < LEAST_SHARE * len(given):
         return None
-    asked = [c for c in schema.controls if c.name in learned]
-    if not all(problem_for(c).averaged and c.name in meta["controls"] for c in asked):
-        return None
+    for control in schema.controls:
+        if control.name not in learned:
+            continue
+        problem = problem_for(control)
+        classes = [problem.hard_class(e.targets[control.name]) for e in given if control.name in e.targets]
+        if not problem.averaged or control.name not in meta["controls"]:
+            return None
+        if knew < LEAST_OF_CLASS * effective_classes(classes):
+            return None
     try:
         return Former(adapter_weights(near), load_heads(near / HEADS), recipe.average)
     except (ModelError, OSError, ValueError, KeyError) as error:

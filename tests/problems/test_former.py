@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from backend.models.encoder import Encoder
 from backend.models.recipe import Recipe
+from backend.problems import former
 from backend.problems.base import PROBLEMS
 from backend.problems.former import former_of, near_version
 from backend.problems.schema import Schema
@@ -27,6 +28,11 @@ STARS = replace(CONTROL, name="stars", kind="rating")
 def train(encoder: Encoder, upto: int, folder: Path, before: Path | None = None, **changes: Any) -> dict[str, Any]:
     recipe = replace(RECIPE, **changes)
     return train_version(encoder, SCHEMA, examples(0, upto), [], recipe, folder, lambda *_: None, before)
+
+
+@pytest.fixture(autouse=True)
+def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(former, "LEAST_OF_CLASS", 1)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +66,16 @@ def test_one_that_knew_too_few_of_the_labels_is_left_out(encoder: Encoder, befor
     assert [taken(upto) for upto in (8, 13, 14, 18)] == [True, True, False, False]
     guessed = [replace(e, weight=0.5) for e in examples(13, 18)]
     assert former_of(before, SCHEMA, ["asks"], [*examples(0, 13), *guessed], RECIPE) is not None
+
+
+def test_one_that_knew_too_few_of_each_class_is_left_out(before: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight labels are eight for one class, and not for three."""
+    one = [replace(e, targets=examples(0, 1)[0].targets) for e in examples(0, 12)]
+    monkeypatch.setattr(former, "LEAST_OF_CLASS", 8)
+    assert former_of(before, SCHEMA, ["asks"], one, RECIPE) is not None
+    assert former_of(before, SCHEMA, ["asks"], examples(0, 12), RECIPE) is None
+    monkeypatch.setattr(former, "LEAST_OF_CLASS", 2.6)
+    assert former_of(before, SCHEMA, ["asks"], examples(0, 12), RECIPE) is not None
 
 
 def test_one_of_another_seed_is_left_out(before: Path) -> None:
