@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # What is known of a trained adapter's temperature before anything is held out: on TREC's unlabelled pool the best one
 # of eight versions lay between 0.89 and 1.13, while one fitted to 30 held-out answers wandered from 0.73 to 1.36.
 TRAINED_PRIOR = 20.0
+HELD_OUT_COUNTS = 2.0  # trials
 ZERO_SHOT_SCALE = 10.0  # cosines differ by tenths; this makes them a preference, not a certainty
 
 
@@ -96,11 +97,13 @@ class SingleChoice(Pooled):
         examples: Sequence[Example],
         tried: tuple[Floats, Sequence[Floats]],
     ) -> LinearHead:
-        """One temperature for the held-out examples and for the trials, each of which counts the same. The prior is the
-        usual one, which lets SST-2 have its 2 where TREC has its 1."""
+        """One temperature for the held-out examples and for the trials. A held-out example counts for two trials: what
+        a strategy chose is harder than the pool. The prior is the usual one, which lets SST-2 have its 2 where TREC has
+        its 1."""
         logits = np.concatenate([self.logits(control, head, model, [e.item for e in examples]), tried[0]])
         wanted = self.target_array(control, [*(e.targets[control.name] for e in examples), *tried[1]])
-        return LinearHead(head.weight, head.bias, fit_temperature(logits, wanted), head.extra)
+        weights = np.repeat([HELD_OUT_COUNTS, 1.0], [len(examples), len(tried[0])])
+        return LinearHead(head.weight, head.bias, fit_temperature(logits, wanted, weights=weights), head.extra)
 
     def calibrated_on(
         self, control: Control, head: LinearHead, columns: Floats, targets: Sequence[Floats]

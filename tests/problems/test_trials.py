@@ -166,13 +166,15 @@ def test_trials_tell_how_sure_the_next_version_may_be(temperature: float) -> Non
     assert head.temperature == pytest.approx(temperature, rel=0.2)
 
 
-def test_held_out_answers_and_trials_count_the_same() -> None:
+def test_a_held_out_answer_counts_for_two_trials() -> None:
     logits, came = drawn(40, 3.0, seed=2)
     held = [example(at, label=at % 2) for at in range(100, 110)]
     head, told = calibrated(held, came, logits)
     own = HEAD.logits(WordEncoder().embed([e.item.text for e in held]))
     wanted = np.stack([e.targets["asks"] for e in [*held, *came]])
-    assert head.temperature == fit_temperature(np.concatenate([own, logits]), wanted)
+    assert head.temperature == fit_temperature(
+        np.concatenate([own, logits]), wanted, weights=[2.0] * len(own) + [1.0] * len(logits)
+    )
     assert told == {"n": 10, "tried": 40}
 
 
