@@ -127,7 +127,7 @@ class Settings(BaseSettings):
         "shrinks them and adds fresh ones (shrink and perturb), 0 starts from scratch.",
     )
     average_versions: float = Field(
-        0.4,
+        0.3,
         ge=0,
         lt=1,
         description="Weight of the active version in the average of its weights and those that a training for "

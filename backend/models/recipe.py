@@ -27,7 +27,7 @@ class Recipe:
     contrast: float = 0.5  # weight of the contrastive loss; 0 is none
     contrast_temperature: float = 0.1
     warm_start: float = 0.0  # share of the version before that the weights start from; the rest is fresh
-    average: float = 0.4  # weight of the version before in the average of its weights and those that were trained
+    average: float = 0.3  # weight of the version before in the average of its weights and those that were trained
     self_training: float = 0.0  # what the active version is surer of teaches too; 0: nothing does
     self_weight: float = 0.5  # of such an example; an annotator's is 1
     self_after: int = 100  # labels

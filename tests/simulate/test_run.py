@@ -262,7 +262,7 @@ def test_versions_are_tried_and_averaged_in_a_simulation_as_in_a_project(setting
         assert none == too_many == 0, "the first version knew ten labels of thirty"
         assert 0 < tried == third - second
     assert seen[6][1] == 0, "nothing comes before the ceiling"
-    assert averaged == [0, 0, 0.4, 0, 0, 0.4, 0]
+    assert averaged == [0, 0, 0.3, 0, 0, 0.3, 0]
 
 
 def test_a_warm_start_is_simulated_and_survives_an_interruption(settings, files, tmp_path, monkeypatch):
