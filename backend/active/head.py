@@ -45,7 +45,7 @@ class LinearHead:
         return softmax(self.logits(features) / self.temperature).astype(np.float32)
 
     def moved(self, other: "LinearHead", share: float) -> "LinearHead":
-        """The head with weight and bias moved ``share`` of the way to those of another one of its shape."""
+        """The head with weight and bias moved ``share``, in [0, 1], of the way to those of another one of its shape."""
         weight, bias = (
             (share * theirs + (1 - share) * own).astype(np.float32)
             for own, theirs in ((self.weight, other.weight), (self.bias, other.bias))

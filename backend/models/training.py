@@ -81,7 +81,7 @@ class Trained:
 @dataclass(frozen=True)
 class Former:
     """A version that a new one is averaged with: the weights of its adapter, which began as the new one did, its heads,
-    and how much of the average is its."""
+    and which share of the average, in [0, 1), is its."""
 
     adapter: Mapping[str, Tensor]
     heads: Mapping[str, LinearHead]

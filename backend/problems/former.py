@@ -21,6 +21,8 @@ from backend.telemetry import logger
 
 log = logger("former")
 
+# Labels of each class, on average, that a version knew which is averaged with a later one: with two the later one alone
+# is better (CLINC, on the pool), with six or seven too (TREC), with ten it is not.
 LEAST_OF_CLASS = 8
 
 
